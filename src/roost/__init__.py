@@ -1,0 +1,44 @@
+"""Phoenix Channels and Presence for Python: who is here, everywhere, always right."""
+
+from roost.asgi.drain import Drainer
+from roost.asgi.endpoint import Endpoint
+from roost.asgi.mount import Mount, WebSocket
+from roost.channels.channel import Channel, ReplyRef, event, intercept
+from roost.channels.router import Route
+from roost.channels.socket import ConnectInfo, Socket
+from roost.exceptions import (
+    AlreadyTracked,
+    ConnectRefused,
+    JoinRefused,
+    NotTracked,
+    ReplyError,
+    RoostError,
+)
+from roost.presence.listing import PresenceList
+from roost.presence.presence import Presence
+from roost.pubsub.pubsub import PubSub
+from roost.wire.messages import Broadcast
+
+__all__ = [
+    "AlreadyTracked",
+    "Broadcast",
+    "Channel",
+    "ConnectInfo",
+    "ConnectRefused",
+    "Drainer",
+    "Endpoint",
+    "JoinRefused",
+    "Mount",
+    "NotTracked",
+    "Presence",
+    "PresenceList",
+    "PubSub",
+    "ReplyError",
+    "ReplyRef",
+    "RoostError",
+    "Route",
+    "Socket",
+    "WebSocket",
+    "event",
+    "intercept",
+]

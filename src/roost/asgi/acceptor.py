@@ -1,0 +1,230 @@
+"""Accepting the WebSocket connections of one mount: the checks of the handshake, in order.
+
+Parse the query, check the origin, take the auth token, choose the subprotocol, negotiate the
+version, ask the application (Phoenix's ``Phoenix.Transports.WebSocket``). What fails is answered
+with an HTTP status where the server can do that (the ASGI extension ``websocket.http.response``),
+else by closing before accepting, which servers turn into 403.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
+from roost.asgi.mount import Mount, PathPattern, WebSocket
+from roost.asgi.origin import CheckOrigin, OriginPolicy, header
+from roost.asgi.query import parse_query
+from roost.asgi.types import Receive, Scope, Send
+from roost.asgi.websocket import WebSocketTransport
+from roost.channels.connection import Connection
+from roost.channels.hub import Hub
+from roost.channels.router import Router
+from roost.channels.socket import ConnectInfo, Socket
+from roost.exceptions import ConfigurationError, ConnectRefused, InvalidMessage
+from roost.wire.serializers import Serializer, negotiate
+
+__all__ = ["Acceptor", "deny"]
+
+logger = logging.getLogger("roost.asgi")
+
+
+class _Denied(Exception):
+    """The handshake ends here, with this answer."""
+
+    def __init__(self, status: int, body: str = "") -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+
+
+class Acceptor:
+    """Accept connections for one mount.
+
+    Args:
+        path: Where the socket is mounted.
+        mount: The socket and its options.
+        check_origin: The endpoint's, for transports without one of their own.
+
+    Raises:
+        ConfigurationError: Options that can't work together.
+    """
+
+    def __init__(self, path: str, mount: Mount, check_origin: CheckOrigin) -> None:
+        options = WebSocket() if isinstance(mount.websocket, bool) else mount.websocket
+        check = check_origin if options.check_origin is None else options.check_origin
+        if check is False and not options.check_csrf:
+            raise ConfigurationError(
+                f"the WebSocket transport of {mount.socket.__qualname__} has neither an origin "
+                "check nor a CSRF check: any web page could use its users' sessions"
+            )
+        if isinstance(options.subprotocols, str):
+            raise ConfigurationError(f"subprotocols must be a list, got {options.subprotocols!r}")
+        self.pattern = PathPattern(f"{path}/{options.path}")
+        self.mount = mount
+        self._options = options
+        self._policy = OriginPolicy(check)
+        self._router = Router(mount.socket.channels)
+        self._serializers = options.serializers or mount.socket.serializers
+        self._max_channels = mount.max_channels or mount.socket.max_channels
+        # phoenix.js offers "phoenix" along with its token.
+        phoenix = ["phoenix"] if mount.auth_token else []
+        self._subprotocols = [*phoenix, *options.subprotocols]
+
+    async def accept(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        path_params: Mapping[str, str],
+        hub: Hub,
+        transports: dict[WebSocketTransport, Acceptor],
+    ) -> None:
+        """Shake hands and serve the connection to its end.
+
+        Args:
+            scope, receive, send: Of the ASGI server.
+            path_params: What the pattern captured.
+            hub: Of the running endpoint.
+            transports: The connections being served; this one is in it meanwhile.
+        """
+        await receive()  # websocket.connect
+        try:
+            socket, socket_id, serializer, subprotocol = await self._shake_hands(
+                scope, path_params, hub
+            )
+        except _Denied as denied:
+            await deny(scope, send, denied.status, denied.body)
+            return
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        transport = WebSocketTransport(receive, send, self._options, hub.counters)
+        connection = Connection(
+            hub,
+            socket,
+            transport,
+            hub.serializer(serializer),
+            router=self._router,
+            max_channels=self._max_channels,
+            context=contextvars.copy_context(),
+            socket_id=socket_id,
+        )
+        transports[transport] = self
+        try:
+            await transport.serve(connection)
+        finally:
+            del transports[transport]
+
+    async def _shake_hands(
+        self, scope: Scope, path_params: Mapping[str, str], hub: Hub
+    ) -> tuple[Socket, str | None, type[Serializer], str | None]:
+        try:
+            params = {**parse_query(scope.get("query_string", b"")), **path_params}
+        except InvalidMessage as error:
+            raise _Denied(400, str(error)) from error
+        if not self._policy.allows(scope):
+            logger.error(
+                "refused the origin %r: it is not among the hosts that may connect; allow it with "
+                "Endpoint(hosts=[…])",
+                header(scope, b"origin"),
+            )
+            raise _Denied(403)
+        offered = list(scope.get("subprotocols") or ())
+        auth_token = None
+        if self.mount.auth_token:
+            try:
+                auth_token, offered = split_auth_token(offered)
+            except InvalidMessage as error:
+                raise _Denied(400, str(error)) from error
+        may_go_on, subprotocol = choose_subprotocol(offered, self._subprotocols)
+        if not may_go_on:
+            logger.error("refused the subprotocols %r: none is configured", offered)
+            raise _Denied(403)
+        info = connect_info(
+            scope,
+            self.mount.connect_info,
+            params=params,
+            options=self._options,
+            auth_token=auth_token,
+        )
+        vsn = params.get("vsn", "1.0.0")
+        serializer = negotiate(vsn, self._serializers)
+        if serializer is None:
+            logger.warning(
+                "refused protocol version %r: expected one like %s",
+                vsn,
+                " or ".join(each.version for each in self._serializers),
+            )
+            raise _Denied(403)
+        socket, socket_id = await self._connect(params, info, serializer, hub)
+        return socket, socket_id, serializer, subprotocol
+
+    async def _connect(
+        self, params: dict[str, Any], info: ConnectInfo, serializer: type[Serializer], hub: Hub
+    ) -> tuple[Socket, str | None]:
+        """Ask the application."""
+        started_at = time.perf_counter()
+        socket = self.mount.socket()
+        try:
+            result: Any = socket.connect(params, info)
+            if inspect.isawaitable(result):
+                result = await result
+            if result is not None:
+                raise TypeError(
+                    f"connect returned {result!r}: return None to accept, raise ConnectRefused to "
+                    "refuse"
+                )
+            socket_id: Any = socket.id()
+        except ConnectRefused as refused:
+            self._log("REFUSED CONNECTION TO", params, serializer, hub, started_at)
+            handler = self._options.error_handler
+            raise _Denied(*(handler(refused) if handler else (403, ""))) from refused
+        except Exception as error:
+            logger.exception("connecting to %s failed", self.mount.socket.__qualname__)
+            raise _Denied(500) from error
+        if socket_id is not None and not isinstance(socket_id, str):
+            logger.warning(
+                "%s.id returned %r: expected a string or None",
+                self.mount.socket.__qualname__,
+                socket_id,
+            )
+            raise _Denied(403)
+        self._log("CONNECTED TO", params, serializer, hub, started_at)
+        return socket, socket_id
+
+    def _log(
+        self,
+        what: str,
+        params: dict[str, Any],
+        serializer: type[Serializer],
+        hub: Hub,
+        started_at: float,
+    ) -> None:
+        level = self.mount.socket.log_connect
+        if level is not None and logger.isEnabledFor(level):
+            logger.log(
+                level,
+                "%s %s in %.0fµs\n  Transport: websocket\n  Serializer: %s\n  Parameters: %r",
+                what,
+                self.mount.socket.__qualname__,
+                (time.perf_counter() - started_at) * 1e6,
+                serializer.__qualname__,
+                hub.parameter_filter(params),
+            )
+
+
+async def deny(scope: Scope, send: Send, status: int, body: str = "") -> None:
+    """Answer a handshake with an HTTP status; where the server can't, it answers 403."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1000, "reason": ""})
+        return
+    data = body.encode()
+    headers = [(b"content-length", str(len(data)).encode())]
+    if data:
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": data})

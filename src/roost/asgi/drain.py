@@ -1,0 +1,60 @@
+"""Closing all connections of an endpoint that stops, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Protocol, TypeAlias
+
+import msgspec
+
+__all__ = ["Drainer", "DrainerLike", "drain", "resolve"]
+
+logger = logging.getLogger("roost.asgi")
+
+RESTART: Final = 1012  # close code: the service restarts, clients come back
+
+
+class Drainer(msgspec.Struct, frozen=True, kw_only=True):
+    """How the connections of one mount are closed when the endpoint stops.
+
+    Clients whose connections are closed all at once come back all at once; batches spread them.
+
+    Args:
+        batch_size: Connections closed at once.
+        batch_interval: Seconds between two batches.
+        shutdown_timeout: Seconds after which the rest is closed at once.
+    """
+
+    batch_size: int = 10_000
+    batch_interval: float = 2.0
+    shutdown_timeout: float = 30.0
+
+
+DrainerLike: TypeAlias = Drainer | Callable[[], Drainer] | Literal[False]
+"""A drainer, a function that makes one when it is needed, or False for none."""
+
+
+class _Drainable(Protocol):
+    def drain(self) -> None: ...
+
+
+def resolve(drainer: DrainerLike) -> Drainer | None:
+    """The drainer's options; None if there is none."""
+    if drainer is False:
+        return None
+    return drainer if isinstance(drainer, Drainer) else drainer()
+
+
+async def drain(connections: Sequence[_Drainable], drainer: Drainer) -> None:
+    """Close ``connections`` in batches; returns when the last batch was told."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + drainer.shutdown_timeout
+    for start in range(0, len(connections), drainer.batch_size):
+        if start and loop.time() + drainer.batch_interval < deadline:
+            await asyncio.sleep(drainer.batch_interval)
+        batch = connections[start : start + drainer.batch_size]
+        logger.info("draining %d of %d connections", len(batch), len(connections))
+        for connection in batch:
+            connection.drain()

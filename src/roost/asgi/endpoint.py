@@ -1,0 +1,313 @@
+"""Endpoint: the ASGI application that clients connect to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from roost.aliases import Payload
+from roost.asgi.acceptor import Acceptor, deny
+from roost.asgi.drain import drain, resolve
+from roost.asgi.lifespan import run_lifespan
+from roost.asgi.mount import Mount
+from roost.asgi.origin import CheckOrigin
+from roost.asgi.types import ASGIApp, Receive, Scope, Send
+from roost.asgi.websocket import WebSocketTransport
+from roost.channels.fastlane import FASTLANE, broadcast, dispatch
+from roost.channels.hub import Hub
+from roost.channels.socket import Socket
+from roost.exceptions import ConfigurationError, NotStarted
+from roost.presence.presence import Presence
+from roost.pubsub.pubsub import PubSub
+from roost.pubsub.registry import Subscriber, Subscription
+from roost.strict_json import EncodeHook
+from roost.wire.filter import DEFAULT_NAMES
+from roost.wire.payload import prepare
+
+__all__ = ["Endpoint"]
+
+logger = logging.getLogger("roost.asgi")
+
+
+class _Run:
+    """What lives from start to stop."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.hub = hub
+        self.users = 0
+        self.transports: dict[WebSocketTransport, Acceptor] = {}
+
+
+class Endpoint:
+    """An ASGI application that serves sockets and their channels.
+
+    Mount it in any ASGI application and run its lifespan there, or serve it alone::
+
+        app = FastAPI(lifespan=endpoint.lifespan)          # FastAPI, Starlette
+        app.mount("/socket", endpoint)
+
+        async with endpoint.running(): ...                 # in a lifespan of your own
+
+        application = Endpoint({"/socket": UserSocket}, app=get_asgi_application())   # Django
+
+    If no lifespan runs, the first connection starts the endpoint, and the log says how to do
+    better. It may be started and stopped repeatedly, on different event loops.
+
+    Args:
+        sockets: Path → socket class or ``Mount``; relative to where the endpoint is mounted.
+            phoenix.js adds ``/websocket`` to the path that it is given.
+        presences: The presences that its channels use.
+        pubsub: To share with other endpoints; by default one of its own, for this process.
+        app: Gets every request that is for none of the sockets; without it they get 404.
+        encode_hook: Turns objects of your own into JSON values; with an explicit ``pubsub``, give
+            it there.
+        hosts: Hosts whose web pages may connect, for example ``["example.com", "*.example.org"]``;
+            by default the host that the request is for.
+        check_origin: False turns the check off; ``"conn"`` compares scheme and port too; a
+            function decides by itself.
+        filter_parameters: Parameters whose names contain one of these are masked in logs.
+
+    Raises:
+        ConfigurationError: Options that can't work, with the reason.
+
+    Example:
+        >>> class UserSocket(Socket):
+        ...     channels = {}
+        >>> endpoint = Endpoint({"/socket": UserSocket})
+    """
+
+    def __init__(
+        self,
+        sockets: Mapping[str, type[Socket] | Mount],
+        *,
+        presences: Sequence[Presence] = (),
+        pubsub: PubSub | None = None,
+        app: ASGIApp | None = None,
+        encode_hook: EncodeHook | None = None,
+        hosts: Sequence[str] | None = None,
+        check_origin: CheckOrigin = True,
+        filter_parameters: Sequence[str] = DEFAULT_NAMES,
+    ) -> None:
+        if pubsub is not None and encode_hook is not None:
+            raise ConfigurationError("give encode_hook to the PubSub that you give")
+        if hosts is not None and check_origin is not True:
+            raise ConfigurationError("give hosts or check_origin, not both")
+        check = check_origin if hosts is None else hosts
+        self.pubsub = pubsub or PubSub(encode_hook=encode_hook)
+        self._presences = list(presences)
+        self._app = app
+        self._filter_parameters = filter_parameters
+        mounts = {
+            path: mount if isinstance(mount, Mount) else Mount(mount)
+            for path, mount in sockets.items()
+        }
+        self._acceptors = [
+            Acceptor(path, mount, check)
+            for path, mount in mounts.items()
+            if mount.websocket is not False
+        ]
+        self._run: _Run | None = None
+
+    # Life.
+
+    async def start(self) -> None:
+        """Start the PubSub and the presences; each start needs a ``stop``."""
+        run = self._run
+        if run is not None and run.loop is not asyncio.get_running_loop():
+            if not run.loop.is_closed():
+                raise ConfigurationError("this endpoint is running on another event loop")
+            run = self._run = None  # a loop that was closed without stop took its run along
+        if run is None:
+            await self.pubsub.start()
+            self.pubsub.add_dispatcher(FASTLANE, dispatch)
+            for presence in self._presences:
+                await presence.start(self.pubsub)
+            hub = Hub(self.pubsub, filter_parameters=self._filter_parameters)
+            run = self._run = _Run(hub)
+        run.users += 1
+
+    async def stop(self) -> None:
+        """Close all connections (1012), let the channels clean up, and stop what was started."""
+        run = self._current()
+        run.users -= 1
+        if run.users:
+            return
+        self._run = None
+        await self._drain(run)
+        await run.hub.settled()
+        for presence in self._presences:
+            await presence.stop()
+        await self.pubsub.stop()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Endpoint]:
+        """Run for the duration of an ``async with`` block."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
+        """A lifespan for Starlette and FastAPI: ``FastAPI(lifespan=endpoint.lifespan)``."""
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with self.running():
+            yield
+
+    async def _drain(self, run: _Run) -> None:
+        by_acceptor: dict[Acceptor, list[WebSocketTransport]] = {}
+        for transport, acceptor in run.transports.items():
+            by_acceptor.setdefault(acceptor, []).append(transport)
+        drainers = [
+            drain(transports, drainer)
+            for acceptor, transports in by_acceptor.items()
+            if (drainer := resolve(acceptor.mount.drainer)) is not None
+        ]
+        await asyncio.gather(*drainers)
+
+    # Serving.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "lifespan":
+            await run_lifespan(self.running(), self._app, scope, receive, send)
+            return
+        path = _relative_path(scope)
+        for acceptor in self._acceptors:
+            path_params = acceptor.pattern.match(path)
+            if path_params is None:
+                continue
+            if scope["type"] != "websocket":
+                await _not_an_upgrade(scope, send)
+                return
+            run = await self._running()
+            await acceptor.accept(
+                scope,
+                receive,
+                send,
+                path_params=path_params,
+                hub=run.hub,
+                transports=run.transports,
+            )
+            return
+        if self._app is not None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await deny(scope, send, 404)
+        else:
+            await _respond(send, 404, "Not Found")
+
+    async def _running(self) -> _Run:
+        """The run; the first connection starts one if no lifespan did."""
+        run = self._run
+        if run is None or run.loop is not asyncio.get_running_loop():
+            await self.start()
+            logger.warning(
+                "the endpoint was started by its first connection, and nothing will stop it: run "
+                "its lifespan, with FastAPI(lifespan=endpoint.lifespan), or `async with "
+                "endpoint.running():` in your own"
+            )
+        return self._current()
+
+    # Publishing.
+
+    def broadcast(self, topic: str, event: str, payload: Payload = None) -> None:
+        """Send an event to all subscribers of a topic on all nodes; works from any thread.
+
+        Args:
+            topic: Where.
+            event: What; ``disconnect`` to a socket's id closes its connections.
+            payload: A JSON object, or bytes for a binary frame; by default ``{}``.
+
+        Raises:
+            PayloadError: The payload is neither; nobody got it.
+            NotStarted: The endpoint is not running.
+        """
+        self._broadcast(topic, event, payload)
+
+    def broadcast_from(
+        self, sender: Subscriber, topic: str, event: str, payload: Payload = None
+    ) -> None:
+        """``broadcast``, but the subscriptions of ``sender`` are skipped."""
+        self._broadcast(topic, event, payload, sender=sender)
+
+    def local_broadcast(self, topic: str, event: str, payload: Payload = None) -> None:
+        """``broadcast`` to the subscribers on this node only."""
+        self._broadcast(topic, event, payload, is_local=True)
+
+    def local_broadcast_from(
+        self, sender: Subscriber, topic: str, event: str, payload: Payload = None
+    ) -> None:
+        """``local_broadcast``, but the subscriptions of ``sender`` are skipped."""
+        self._broadcast(topic, event, payload, sender=sender, is_local=True)
+
+    def subscribe(self, topic: str, subscriber: Subscriber) -> Subscription:
+        """Call ``subscriber`` with each ``Broadcast`` of a topic, on the loop's thread."""
+        return self.pubsub.subscribe(topic, subscriber)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        self.pubsub.unsubscribe(subscription)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was dropped and why: reason → how often."""
+        return self.pubsub.counters
+
+    @property
+    def connection_count(self) -> int:
+        """How many clients are connected to this process."""
+        return 0 if self._run is None else len(self._run.transports)
+
+    def _broadcast(self, topic: str, event: str, payload: Payload, **options: Any) -> None:
+        pubsub = self.pubsub
+        # Encoded here, so that a bad payload raises here, whatever thread this is.
+        prepared = prepare({} if payload is None else payload, pubsub.encoder)
+        pubsub.call_soon(lambda: broadcast(pubsub, topic, event, prepared, **options))
+
+    def _current(self) -> _Run:
+        if self._run is None:
+            raise NotStarted(
+                "this endpoint", "run its lifespan, or `async with endpoint.running():`"
+            )
+        return self._run
+
+
+def _relative_path(scope: Scope) -> str:
+    """The path below where the endpoint is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path
+
+
+async def _not_an_upgrade(scope: Scope, send: Send) -> None:
+    if scope["method"] != "GET":
+        await _respond(send, 400, "")
+        return
+    await _respond(
+        send,
+        400,
+        "this is a WebSocket endpoint: the `connection` header must contain `upgrade`, and the "
+        "`upgrade` header `websocket`",
+    )
+
+
+async def _respond(send: Send, status: int, text: str) -> None:
+    data = text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(data)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})

@@ -1,0 +1,120 @@
+"""What a client brings along when it connects, besides its parameters."""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from roost.asgi.mount import WebSocket
+from roost.asgi.origin import header
+from roost.asgi.types import Scope
+from roost.channels.socket import ConnectInfo
+from roost.exceptions import InvalidMessage
+
+__all__ = ["choose_subprotocol", "connect_info", "split_auth_token"]
+
+_TOKEN_PREFIX: Final = "base64url.bearer.phx."
+_TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
+
+
+def split_auth_token(offered: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take the ``authToken`` of phoenix.js out of the offered subprotocols.
+
+    Despite its name the prefix announces the standard base64 alphabet without padding, on both
+    sides. With none or several such entries there is no token.
+
+    Raises:
+        InvalidMessage: The token is not base64 of UTF-8. (Phoenix answers 500 here, we 400.)
+
+    Example:
+        >>> split_auth_token(["phoenix", "base64url.bearer.phx.MTIzNA"])
+        ('1234', ['phoenix'])
+    """
+    tokens = [each for each in offered if each.startswith(_TOKEN_PREFIX)]
+    rest = [each for each in offered if not each.startswith(_TOKEN_PREFIX)]
+    if len(tokens) != 1:
+        return None, rest
+    encoded = tokens[0].removeprefix(_TOKEN_PREFIX)
+    try:
+        return b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode(), rest
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidMessage("an auth token in base64", str(error)) from error
+
+
+def choose_subprotocol(
+    offered: Sequence[str], configured: Sequence[str]
+) -> tuple[bool, str | None]:
+    """Whether the handshake may go on, and with which subprotocol.
+
+    Example:
+        >>> choose_subprotocol(["b", "a"], ["a", "b"])
+        (True, 'a')
+        >>> choose_subprotocol(["c"], ["a", "b"])
+        (False, None)
+    """
+    if not configured or not offered:
+        return True, None
+    chosen = next((each for each in configured if each in offered), None)
+    return chosen is not None, chosen
+
+
+def connect_info(
+    scope: Scope,
+    values: Mapping[str, Any],
+    *,
+    params: Mapping[str, Any],
+    options: WebSocket,
+    auth_token: str | None,
+) -> ConnectInfo:
+    """Gather what Phoenix calls ``connect_info`` from an ASGI scope."""
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+    ]
+    client = scope.get("client") or (None, None)
+    return ConnectInfo(
+        values,
+        peer_data={"address": client[0], "port": client[1], "ssl_cert": None},
+        uri=_uri(scope),
+        user_agent=header(scope, b"user-agent"),
+        x_headers=[each for each in headers if each[0].startswith("x-")],
+        trace_context_headers=[each for each in headers if each[0] in _TRACE_HEADERS],
+        sec_websocket_headers=[each for each in headers if each[0].startswith("sec-websocket-")],
+        auth_token=auth_token,
+        session=_session(scope, params, options),
+        scope=scope,
+    )
+
+
+def _uri(scope: Scope) -> dict[str, Any]:
+    host, _, port = (header(scope, b"host") or "").rpartition(":")
+    if not port.isdecimal():
+        host, port = header(scope, b"host") or "", ""
+    server = scope.get("server") or (None, None)
+    scheme = scope.get("scheme", "http")
+    return {
+        "scheme": {"ws": "http", "wss": "https"}.get(scheme, scheme),
+        "host": host or server[0],
+        "port": int(port) if port else {"ws": 80, "wss": 443}.get(scheme, server[1]),
+        "path": scope["path"],
+        "query": scope.get("query_string", b"").decode("latin-1"),
+    }
+
+
+def _session(
+    scope: Scope, params: Mapping[str, Any], options: WebSocket
+) -> Mapping[str, Any] | None:
+    """The session of the application's middleware, if the request may use it.
+
+    A page of another site can open a WebSocket with the user's cookies, but it does not know the
+    token that the application's own page got from the session.
+    """
+    session: Mapping[str, Any] | None = scope.get("session")
+    if session is None or not options.check_csrf:
+        return session
+    expected, given = session.get(options.csrf_token_key), params.get("_csrf_token")
+    if not isinstance(expected, str) or not isinstance(given, str):
+        return None
+    return session if hmac.compare_digest(expected.encode(), given.encode()) else None

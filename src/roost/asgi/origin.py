@@ -1,0 +1,124 @@
+"""Which web pages may connect: the check of the ``Origin`` header.
+
+Browsers send cookies along with WebSocket handshakes from any page, so the page's origin is what
+keeps strangers' pages out. Clients that are no browsers send no origin, and pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from roost.asgi.types import Scope
+from roost.exceptions import ConfigurationError
+
+__all__ = ["CheckOrigin", "Origin", "OriginPolicy", "header"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A parsed ``Origin`` header; parts that are missing are None."""
+
+    scheme: str | None
+    host: str | None
+    port: int | None
+
+
+CheckOrigin: TypeAlias = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
+"""True: the request's own host; False: no check; ``"conn"``: scheme, host and port of the request;
+a list: hosts as in ``Endpoint(hosts=…)``; or a function of the origin."""
+
+
+class OriginPolicy:
+    """Decide whether the origin of a request is allowed.
+
+    Args:
+        check: What is allowed; entries of a list are ``"example.com"``, ``"*.example.com"`` (any
+            depth, and example.com itself), ``"//example.com:81"``, or ``"https://example.com"``,
+            which fixes the scheme and its default port.
+
+    Raises:
+        ConfigurationError: An entry has no host.
+    """
+
+    __slots__ = ("_check", "_entries")
+
+    def __init__(self, check: CheckOrigin) -> None:
+        self._check = check
+        self._entries: list[Origin] = []
+        if isinstance(check, Sequence) and check != "conn":
+            if isinstance(check, str):
+                raise ConfigurationError(f"hosts must be a list, got {check!r}")
+            self._entries = [_entry(each) for each in check]
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the request of ``scope`` may go on."""
+        check = self._check
+        value = header(scope, b"origin")
+        if value is None or check is False:
+            return True
+        origin = _parse(value)
+        if callable(check):
+            return bool(check(origin))
+        if origin.host is None:
+            return False
+        if check is True:
+            return origin.host == _own(scope).host
+        if check == "conn":
+            return origin == _own(scope)
+        return any(_matches(entry, origin) for entry in self._entries)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that name (lower case), or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def _parse(value: str) -> Origin:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return Origin(None, None, None)
+    scheme = parts.scheme or None
+    return Origin(scheme, parts.hostname or None, port or _DEFAULT_PORTS.get(parts.scheme))
+
+
+def _own(scope: Scope) -> Origin:
+    """The origin that the request itself went to."""
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme"))
+    return _parse(f"{scheme}://{header(scope, b'host') or ''}")
+
+
+def _entry(text: str) -> Origin:
+    if "//" not in text:
+        text = f"//{text}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not a host: {error}") from error
+    if not host:
+        raise ConfigurationError(f"{text!r} has no host: expected //example.com or the like")
+    return Origin(parts.scheme or None, host, port or _DEFAULT_PORTS.get(parts.scheme))
+
+
+def _matches(entry: Origin, origin: Origin) -> bool:
+    assert entry.host is not None
+    assert origin.host is not None
+    if entry.scheme is not None and entry.scheme != origin.scheme:
+        return False
+    if entry.port is not None and entry.port != origin.port:
+        return False
+    if entry.host.startswith("*."):
+        domain = entry.host[2:]
+        return origin.host == domain or origin.host.endswith(f".{domain}")
+    return origin.host == entry.host

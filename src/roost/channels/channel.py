@@ -1,0 +1,353 @@
+"""Channel: one client in one topic."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from roost.aliases import Params, Payload
+from roost.exceptions import ConfigurationError, ReplyError
+
+if TYPE_CHECKING:
+    # Type checkers know typing_extensions without installing it; a default for the type variable
+    # is what lets ``class RoomChannel(Channel)`` pass under strict rules.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    from roost.channels.runner import ChannelRunner
+    from roost.channels.socket import Socket
+    from roost.pubsub.registry import Subscription
+    from roost.wire.messages import Message
+
+    Assigns = TypeVarWithDefault("Assigns", default=dict[str, Any])
+else:
+    Assigns = TypeVar("Assigns")
+
+__all__ = ["Channel", "Handler", "ReplyRef", "event", "intercept"]
+
+logger = logging.getLogger("roost.channels")
+
+HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """How a channel handles one event.
+
+    Args:
+        event: Name of the event.
+        method: Name of the method.
+        is_threaded: Runs in a thread.
+    """
+
+    event: str
+    method: str
+    is_threaded: bool = False
+
+
+_EVENT, _INTERCEPT = "_roost_event", "_roost_intercept"
+
+
+def event(name: str, *, threaded: bool = False) -> Callable[[HandlerFunction], HandlerFunction]:
+    """Declare the handler of an event that clients push.
+
+    The handler gets the payload: decoded JSON, or bytes. A dict or bytes that it returns is an ok
+    reply, ``None`` is no reply, ``raise ReplyError(payload)`` an error reply; any other exception
+    ends the channel.
+
+    Args:
+        name: The event.
+        threaded: Run a ``def`` handler in a thread, because it blocks. There it may return a
+            reply, but push and broadcast belong to the loop's thread.
+
+    Example:
+        >>> class RoomChannel(Channel):
+        ...     @event("shout")
+        ...     def shout(self, payload):
+        ...         self.broadcast("shout", payload)
+    """
+
+    def declare(function: HandlerFunction) -> HandlerFunction:
+        if threaded and inspect.iscoroutinefunction(function):
+            raise ConfigurationError(f"{function.__qualname__} is async: it can't be threaded")
+        setattr(function, _EVENT, Handler(name, function.__name__, threaded))
+        return function
+
+    return declare
+
+
+def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
+    """Declare a handler that sees a broadcast before this channel's client does.
+
+    Nothing is sent by default: push what the client is to get. It costs one call and one encoding
+    for each subscriber, where other broadcasts are encoded once.
+
+    Args:
+        name: The event.
+
+    Example:
+        >>> class RoomChannel(Channel):
+        ...     @intercept("shout")
+        ...     def filter_shout(self, payload):
+        ...         if payload["from"] not in self.assigns["blocked"]:
+        ...             self.push("shout", payload)
+    """
+
+    def declare(function: HandlerFunction) -> HandlerFunction:
+        setattr(function, _INTERCEPT, Handler(name, function.__name__))
+        return function
+
+    return declare
+
+
+class Channel(Generic[Assigns]):
+    """One client in one topic: subclass it and name it in a ``Socket``.
+
+    A channel lives from a join to a leave, a crash, or the end of its connection. Its handlers run
+    one after the other, in the order of the client's messages: ``def`` handlers at once on the
+    loop, ``async def`` handlers as a task; a slow one holds up this channel and nothing else. A
+    handler that raises ends its channel, the client is told (``phx_error``) and joins anew.
+
+    Attributes:
+        topic: The topic.
+        assigns: Yours; starts as a copy of the socket's, with the route's laid over it.
+        socket: The connection's ``Socket``.
+        log_join: Level of the join log; None for none.
+        log_handle_in: Level of the log of incoming events; None for none.
+        max_mailbox_count: Messages that wait for a slow handler; more of the client's are answered
+            ``overloaded``, and intercepted broadcasts are dropped and counted.
+        shutdown_timeout: Seconds that handlers and ``terminate`` have to finish when the channel
+            ends; then they are cancelled.
+
+    Example:
+        >>> class RoomChannel(Channel):
+        ...     async def join(self, topic, params):
+        ...         if topic == "room:secret":
+        ...             raise JoinRefused({"reason": "unauthorized"})
+        ...
+        ...     @event("shout")
+        ...     def shout(self, payload):
+        ...         self.broadcast("shout", payload)
+    """
+
+    log_join: ClassVar[int | None] = logging.INFO
+    log_handle_in: ClassVar[int | None] = logging.DEBUG
+    max_mailbox_count: ClassVar[int] = 1_000
+    shutdown_timeout: ClassVar[float] = 5.0
+
+    event_handlers: ClassVar[dict[str, Handler]] = {}
+    intercept_handlers: ClassVar[dict[str, Handler]] = {}
+
+    topic: str
+    assigns: Assigns
+    socket: Socket
+    _runner: ChannelRunner
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.event_handlers = cls.event_handlers | _declared(cls, _EVENT)
+        cls.intercept_handlers = cls.intercept_handlers | _declared(cls, _INTERCEPT)
+
+    # What an application defines.
+
+    def join(self, topic: str, params: Params) -> Any:
+        """Accept or refuse the client; ``async def`` or ``def``.
+
+        A returned dict is the response of the join's reply. ``push``, ``reply`` and ``broadcast``
+        work from ``after_join`` on. If the client leaves or joins anew meanwhile, this is
+        cancelled.
+
+        Args:
+            topic: The topic.
+            params: The client's join parameters.
+
+        Raises:
+            JoinRefused: To refuse; its payload is the response. Any other exception refuses with
+                ``{"reason": "join crashed"}`` and is logged.
+        """
+        return None
+
+    def after_join(self) -> Awaitable[None] | None:
+        """Run once the client has its join reply, before any of its messages is handled."""
+        return None
+
+    def handle_in(self, event: str, payload: Payload) -> Any:
+        """Handle an event that has no handler of its own; by default it gets an error reply."""
+        raise ReplyError({"reason": "unknown event"})
+
+    def handle_info(self, message: Any) -> Awaitable[None] | None:
+        """Handle a message of ``send``, ``send_after``, or a topic that the channel subscribed to."""
+        logger.warning(
+            "%s %r received unexpected message in handle_info: %r",
+            type(self).__qualname__,
+            self.topic,
+            message,
+        )
+        return None
+
+    def terminate(self, reason: str | BaseException) -> Awaitable[None] | None:
+        """Clean up; called once for every channel whose ``join`` began, however it ends.
+
+        The presences of the channel have left already. ``push`` and ``broadcast`` still work.
+
+        Args:
+            reason: ``"left"``, ``"closed"`` (the connection ended), ``"disconnected"`` (by a
+                broadcast), ``"draining"``, ``"duplicate_join"``, ``"refused"``, the argument of
+                ``stop``, or the exception that ended the channel.
+        """
+        return None
+
+    # What an application calls.
+
+    def push(self, event: str, payload: Payload = None) -> None:
+        """Send an event to this channel's client.
+
+        Args:
+            event: The event.
+            payload: A JSON object, or bytes for a binary frame; by default ``{}``.
+
+        Raises:
+            NotJoined: The join was not accepted yet; push in ``after_join``.
+            ChannelClosed: The channel has ended.
+            PayloadError: The payload is neither.
+            UnsupportedPayload: The client's protocol version can't carry bytes.
+        """
+        self._runner.push(event, {} if payload is None else payload)
+
+    def broadcast(self, event: str, payload: Payload = None) -> None:
+        """Send an event to all subscribers of the topic on all nodes, this client included.
+
+        Raises:
+            NotJoined: The join was not accepted yet.
+            ChannelClosed: The channel has ended.
+            PayloadError: The payload is neither a JSON object nor bytes; nobody got it.
+        """
+        self._runner.broadcast(event, {} if payload is None else payload, to_self=True)
+
+    def broadcast_from(self, event: str, payload: Payload = None) -> None:
+        """``broadcast`` to all but this client; raises as ``broadcast`` does."""
+        self._runner.broadcast(event, {} if payload is None else payload, to_self=False)
+
+    def reply(
+        self, payload: Payload = None, *, status: str = "ok", ref: ReplyRef | None = None
+    ) -> None:
+        """Answer a message of the client, now or later, as often as needed.
+
+        Args:
+            payload: Any JSON value, or bytes; by default ``{}``.
+            status: ``"ok"``, ``"error"``, or any other word that the client listens for.
+            ref: What to answer; by default the message that is being handled.
+
+        Raises:
+            NoReplyRef: No message is being handled.
+            ChannelClosed: The channel has ended.
+            PayloadError: The payload is not strict JSON.
+        """
+        (self.ref if ref is None else ref).reply(payload, status=status)
+
+    @property
+    def ref(self) -> ReplyRef:
+        """The message being handled, to be answered later.
+
+        Raises:
+            NotJoined: The join was not accepted yet.
+            NoReplyRef: No message is being handled, or it has no ref.
+        """
+        return self._runner.reply_ref()
+
+    def stop(self, reason: str = "normal") -> None:
+        """End the channel gracefully when the handler that calls this is done.
+
+        A reply of that handler is still sent; then the client gets ``phx_close`` and does not
+        join again by itself.
+
+        Args:
+            reason: For ``terminate``.
+        """
+        self._runner.stop(reason)
+
+    def send(self, message: Any) -> None:
+        """Put a message for ``handle_info`` into the channel's own mailbox.
+
+        Raises:
+            ChannelClosed: The channel has ended.
+            MailboxFull: There are ``max_mailbox_count`` messages in it.
+        """
+        self._runner.send(message)
+
+    def send_after(self, delay: float, message: Any) -> asyncio.TimerHandle:
+        """``send`` after ``delay`` seconds, unless the channel ends or the handle is cancelled."""
+        return self._runner.send_after(delay, message)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine that ends with the channel; if it raises, it ends the channel.
+
+        Raises:
+            ChannelClosed: The channel has ended; the coroutine is closed.
+        """
+        return self._runner.spawn(coroutine)
+
+    def subscribe(self, topic: str) -> None:
+        """Receive the broadcasts of another topic in ``handle_info``, until the channel ends.
+
+        A topic that is subscribed to already is not subscribed to twice.
+        """
+        self._runner.subscribe(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Receive them no longer."""
+        self._runner.unsubscribe(topic)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(channel)`` when the channel ends, as ``asyncio.Task`` does.
+
+        Raises:
+            ChannelClosed: The channel has ended.
+        """
+        self._runner.add_done_callback(callback)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the join was accepted and the channel has not ended."""
+        return self._runner.is_joined
+
+    @property
+    def subscription(self) -> Subscription | None:
+        """The channel's own subscription to its topic; None unless joined."""
+        return self._runner.subscription
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__qualname__} {getattr(self, 'topic', None)!r}>"
+
+
+class ReplyRef:
+    """One message of the client, to be answered any number of times until the channel ends."""
+
+    __slots__ = ("_message", "_runner")
+
+    def __init__(self, runner: ChannelRunner, message: Message) -> None:
+        self._runner = runner
+        self._message = message
+
+    def reply(self, payload: Payload = None, *, status: str = "ok") -> None:
+        """Answer it; raises as ``Channel.reply`` does."""
+        self._runner.reply(self._message, status, {} if payload is None else payload)
+
+
+def _declared(cls: type, attribute: str) -> dict[str, Handler]:
+    """The handlers that the body of ``cls`` declares."""
+    handlers: dict[str, Handler] = {}
+    for method, function in vars(cls).items():
+        handler = getattr(function, attribute, None)
+        if not isinstance(handler, Handler):
+            continue
+        if handler.event in handlers:
+            raise ConfigurationError(
+                f"{cls.__qualname__} has two handlers for {handler.event!r}: "
+                f"{handlers[handler.event].method} and {method}"
+            )
+        handlers[handler.event] = Handler(handler.event, method, handler.is_threaded)
+    return handlers

@@ -1,0 +1,229 @@
+"""One connection: its socket, its protocol, its channels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from typing import Any
+
+from roost.channels.fastlane import Fastlane, Told, Transport
+from roost.channels.hub import Hub
+from roost.channels.router import Router
+from roost.channels.runner import ChannelRunner
+from roost.channels.socket import Socket
+from roost.exceptions import LocalProtocolError, PayloadError
+from roost.pubsub.registry import Subscription
+from roost.wire.messages import Broadcast, Message, Outgoing, Reply
+from roost.wire.protocol import (
+    ConnectionProtocol,
+    Deliver,
+    StartChannel,
+    StopChannel,
+    StopReason,
+    Unrouted,
+)
+from roost.wire.serializers import Serializer
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger("roost.channels")
+
+DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
+
+
+class Connection:
+    """Carry out what the protocol of one connection says, and report to it.
+
+    Args:
+        hub: Shared by all connections.
+        socket: Connected; its id is taken here.
+        transport: The way to the client.
+        serializer: What the client speaks.
+        router: Finds the channel of a topic.
+        max_channels: Channels that the client may have at once.
+        context: The context variables that handlers see.
+        socket_id: Broadcasts of ``disconnect`` to this topic close the connection.
+    """
+
+    __slots__ = (
+        "_id_subscription",
+        "_is_closed",
+        "_lingering",
+        "_protocol",
+        "_router",
+        "_runners",
+        "context",
+        "hub",
+        "serializer",
+        "socket",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        hub: Hub,
+        socket: Socket,
+        transport: Transport,
+        serializer: Serializer,
+        *,
+        router: Router,
+        max_channels: int,
+        context: contextvars.Context,
+        socket_id: str | None = None,
+    ) -> None:
+        self.hub = hub
+        self.socket = socket
+        self.transport = transport
+        self.serializer = serializer
+        self.context = context
+        self._router = router
+        self._protocol = ConnectionProtocol(has_route=self._has_route, max_channels=max_channels)
+        self._runners: dict[int, ChannelRunner] = {}
+        # Subscriptions of channels that a newer join is replacing, by topic.
+        self._lingering: dict[str, Subscription] | None = None
+        self._is_closed = False
+        self._id_subscription = (
+            None if socket_id is None else hub.pubsub.subscribe(socket_id, self._receive_for_id)
+        )
+
+    def receive_frame(self, data: str | bytes) -> None:
+        """A frame of the client.
+
+        Raises:
+            InvalidMessage: It is no message; the connection is to be closed.
+        """
+        self.receive(self.serializer.decode(data))
+
+    def receive(self, message: Message) -> None:
+        """A message of the client."""
+        if not self._is_closed:
+            self._protocol.receive(message)
+            self._carry_out()
+
+    def close(self, reason: str) -> None:
+        """The connection is gone: end its channels; does nothing the second time.
+
+        Args:
+            reason: For the channels' ``terminate``.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._id_subscription is not None:
+            self.hub.pubsub.unsubscribe(self._id_subscription)
+        for topic in list(self._lingering or ()):
+            self._drop_lingering(topic)
+        for runner in list(self._runners.values()):
+            runner.end(reason)
+
+    @property
+    def runners(self) -> list[ChannelRunner]:
+        """The channels that have not ended."""
+        return list(self._runners.values())
+
+    # For channels (``ChannelHost``).
+
+    def send(self, message: Outgoing) -> None:
+        self.transport.write(self.serializer.encode(message))
+
+    def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
+        predecessor = self._drop_lingering(runner.topic)
+        if predecessor is not None and predecessor.told is not Told.NOTHING:
+            # The client may hold diffs back since it sent its new join.
+            assert runner.subscription is not None
+            runner.subscription.metadata.told = Told.DIFFS
+        if not self._is_closed:
+            self._protocol.join_succeeded(runner.channel_id, response)
+            self._carry_out()
+
+    def join_failed(self, runner: ChannelRunner, response: Any) -> None:
+        self._runners.pop(runner.channel_id, None)
+        if not self._is_closed:
+            self._protocol.join_failed(runner.channel_id, response)
+            self._protocol.channel_ended(runner.channel_id)  # if it was stopped meanwhile
+            self._carry_out()
+
+    def channel_closed(self, runner: ChannelRunner) -> None:
+        if not self._is_closed:
+            self._protocol.channel_closed(runner.channel_id)
+            self._carry_out()
+
+    def channel_ended(self, runner: ChannelRunner, *, crashed: bool) -> None:
+        self._runners.pop(runner.channel_id, None)
+        if self._is_closed:
+            return
+        if crashed:
+            self._protocol.channel_crashed(runner.channel_id)
+        else:
+            self._protocol.channel_ended(runner.channel_id)
+        self._carry_out()
+
+    # What the protocol says.
+
+    def _carry_out(self) -> None:
+        for output in self._protocol.outputs():
+            match output:
+                case Message() | Reply():
+                    self._send_answer(output)
+                case StartChannel(channel_id, message):
+                    self._start_channel(channel_id, message)
+                case Deliver(channel_id, message):
+                    self._runners[channel_id].deliver(message)
+                case StopChannel(channel_id, reason):
+                    self._stop_channel(channel_id, reason)
+                case Unrouted(message, reason):
+                    self._refused(message, reason)
+                case _:
+                    raise AssertionError(f"unknown output of the protocol: {output!r}")
+
+    def _send_answer(self, message: Outgoing) -> None:
+        try:
+            self.send(message)
+        except (LocalProtocolError, PayloadError) as error:
+            # A refusal whose payload is no JSON, say; the client will time out.
+            self.hub.counters["unencodable"] += 1
+            logger.error("can't answer the client: %s", error)
+
+    def _start_channel(self, channel_id: int, message: Message) -> None:
+        route = self._router.find(message.topic)
+        if route is None:
+            raise AssertionError(f"the protocol let {message.topic!r} pass, which has no route")
+        channel = route.channel()
+        channel.topic = message.topic
+        channel.assigns = {**self.socket.assigns, **route.assigns}
+        channel.socket = self.socket
+        runner = self._runners[channel_id] = ChannelRunner(channel_id, channel, self, message)
+        runner.start()
+
+    def _stop_channel(self, channel_id: int, reason: StopReason) -> None:
+        runner = self._runners[channel_id]
+        is_duplicate = reason is StopReason.DUPLICATE_JOIN
+        linger = is_duplicate and runner.subscription is not None
+        if linger:
+            assert runner.subscription is not None
+            self._lingering = self._lingering or {}
+            self._lingering[runner.topic] = runner.subscription
+        runner.end(reason.value, linger=linger, cancel=True)
+
+    def _refused(self, message: Message, reason: str) -> None:
+        self._drop_lingering(message.topic)
+        level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
+        logger.log(level, "refused to join %r: %s", message.topic, reason)
+
+    def _drop_lingering(self, topic: str) -> Fastlane | None:
+        subscription = None if self._lingering is None else self._lingering.pop(topic, None)
+        if subscription is None:
+            return None
+        self.hub.pubsub.unsubscribe(subscription)
+        lane: Fastlane = subscription.metadata
+        return lane
+
+    def _has_route(self, topic: str) -> bool:
+        return self._router.find(topic) is not None
+
+    def _receive_for_id(self, message: Any) -> None:
+        if isinstance(message, Broadcast) and message.event == "disconnect":
+            self.transport.close(DISCONNECTED)
+            # In a tick of its own: the broadcaster may be one of these channels.
+            asyncio.get_running_loop().call_soon(self.close, "disconnected")

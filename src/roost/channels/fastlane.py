@@ -1,0 +1,173 @@
+"""The way of a broadcast that skips the channels: encoded once, written to every connection.
+
+A channel's subscription carries a ``Fastlane``: where its client is, and which events the channel
+wants to see first. A broadcast is encoded once for each serializer and node, and the same frame
+goes to every connection (Phoenix's ``Phoenix.Channel.Server.dispatch``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+from roost.exceptions import LocalProtocolError, PayloadError
+from roost.pubsub.pubsub import PubSub
+from roost.pubsub.registry import Subscriber, Subscription, deliver
+from roost.wire.frame import Frame
+from roost.wire.messages import Broadcast
+from roost.wire.payload import JsonPayload, prepare
+from roost.wire.serializers import Serializer
+
+__all__ = ["FASTLANE", "Fastlane", "Told", "Transport", "broadcast", "dispatch"]
+
+logger = logging.getLogger("roost.channels")
+
+FASTLANE: Final = "fastlane"
+"""Name of the dispatcher between nodes."""
+
+
+class Transport(Protocol):
+    """The way to one client."""
+
+    def write(self, frame: Frame) -> None:
+        """Send a frame after all earlier ones; returns at once, and does nothing once closed."""
+        ...
+
+    def close(self, code: int) -> None:
+        """Close the connection once what was written is sent."""
+        ...
+
+
+class Told(IntEnum):
+    """What a subscription was told of the topic's presences so far."""
+
+    NOTHING = 0
+    DIFFS = 1
+    """Diffs, but no state yet: its client may hold them back until it gets one."""
+    STATE = 2
+
+
+class Fastlane:
+    """The metadata of a channel's subscription to its own topic.
+
+    Args:
+        transport: The way to the client.
+        serializer: How its frames are written.
+        intercepts: Events that go to the channel instead.
+        counters: Where skipped broadcasts are counted.
+
+    Attributes:
+        lingering: The channel has ended, and a newer join of the topic is being decided: the
+            client gets presence diffs only.
+        told: What the client was told of the topic's presences.
+    """
+
+    __slots__ = ("counters", "intercepts", "lingering", "serializer", "told", "transport")
+
+    def __init__(
+        self,
+        transport: Transport,
+        serializer: Serializer,
+        intercepts: frozenset[str],
+        counters: Counter[str],
+    ) -> None:
+        self.transport = transport
+        self.serializer = serializer
+        self.intercepts = intercepts
+        self.counters = counters
+        self.lingering = False
+        self.told = Told.NOTHING
+
+
+def broadcast(
+    pubsub: PubSub,
+    topic: str,
+    event: str,
+    payload: Any,
+    *,
+    sender: Subscriber | None = None,
+    is_local: bool = False,
+) -> None:
+    """Broadcast an event to all subscribers of a topic.
+
+    Args:
+        pubsub: Whose subscribers.
+        topic: Where.
+        event: What.
+        payload: A JSON object or bytes; encoded here, once.
+        sender: Whose subscriptions are skipped.
+        is_local: On this node only.
+
+    Raises:
+        PayloadError: The payload is neither; nobody got it.
+    """
+    message = Broadcast(topic, event, prepare(payload, pubsub.encoder))
+    publish = pubsub.local_broadcast if is_local else pubsub.broadcast
+    publish(topic, message, sender=sender, dispatcher=dispatch)
+
+
+def dispatch(
+    subscriptions: Sequence[Subscription],
+    sender: Subscriber | None,
+    message: Broadcast,
+    /,
+    *,
+    to_lingering: bool = False,
+) -> None:
+    """Hand a broadcast to subscriptions: past the channels to their clients where that is possible.
+
+    A subscriber whose serializer can't carry the payload is skipped, counted and logged; the
+    others get it.
+    """
+    frames: dict[Serializer, Frame | None] = {}
+    event = message.event
+    for subscription in subscriptions:
+        if sender is not None and subscription.subscriber == sender:
+            continue
+        lane = subscription.metadata
+        if type(lane) is not Fastlane:
+            deliver(subscription, _decoded(message))
+        elif lane.lingering:
+            if to_lingering and event not in lane.intercepts:
+                _write(lane, message, frames)
+        elif event in lane.intercepts:
+            deliver(subscription, _decoded(message))
+        else:
+            _write(lane, message, frames)
+
+
+def _write(lane: Fastlane, message: Broadcast, frames: dict[Serializer, Frame | None]) -> None:
+    serializer = lane.serializer
+    try:
+        frame = frames[serializer]
+    except KeyError:
+        frame = frames[serializer] = _encode(serializer, message)
+    if frame is None:
+        lane.counters["unencodable"] += 1
+    else:
+        lane.transport.write(frame)
+
+
+def _decoded(message: Broadcast) -> Broadcast:
+    """The broadcast for Python code: with values of its own, which it may change."""
+    payload = message.payload
+    if not isinstance(payload, JsonPayload):
+        return message
+    return Broadcast(message.topic, message.event, payload.decode())
+
+
+def _encode(serializer: Serializer, message: Broadcast) -> Frame | None:
+    try:
+        return serializer.fastlane(message)
+    except (LocalProtocolError, PayloadError) as error:
+        logger.warning(
+            "%s can't carry the broadcast of %r to %r, its clients are skipped: %s",
+            type(serializer).__name__,
+            message.event,
+            message.topic,
+            error,
+        )
+        return None

@@ -1,0 +1,60 @@
+"""What the connections of one endpoint share while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from roost.pubsub.pubsub import PubSub
+from roost.wire.filter import DEFAULT_NAMES, ParameterFilter
+from roost.wire.serializers import Serializer
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("roost.channels")
+
+
+class Hub:
+    """The PubSub, the serializers, and the tasks that outlive what started them.
+
+    Args:
+        pubsub: Running.
+        filter_parameters: Parts of names of parameters that logs must not show.
+    """
+
+    def __init__(self, pubsub: PubSub, *, filter_parameters: Sequence[str] = DEFAULT_NAMES) -> None:
+        self.pubsub = pubsub
+        self.parameter_filter = ParameterFilter(filter_parameters)
+        self._serializers: dict[type[Serializer], Serializer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was dropped and why."""
+        return self.pubsub.counters
+
+    def serializer(self, kind: type[Serializer]) -> Serializer:
+        """The one instance of a serializer: broadcasts are encoded once for each instance."""
+        serializer = self._serializers.get(kind)
+        if serializer is None:
+            serializer = self._serializers[kind] = kind(self.pubsub.encoder)
+        return serializer
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that cleans up; ``settled`` waits for it."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def settled(self) -> None:
+        """Wait until nothing is cleaning up."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("cleaning up failed", exc_info=error)

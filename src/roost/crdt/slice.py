@@ -1,0 +1,124 @@
+"""What one origin tracks at one number, and the numbered changes that led there.
+
+Theory of operation (REPLICATION.md section 1). An origin is the only writer of its slice. Its
+changes are numbered 1, 2, 3 …; S(n) is the slice after the n-th. A change adds one entry, removes
+one, or does both at once (an update). The log keeps the latest changes, bounded, and cuts *ranges*
+from them: a range (a, b] names every entry added in it that is live at b, and every removal in it.
+Whoever holds any S(r) with a ≤ r ≤ b reaches S(b) by dropping the named refs it holds and adding
+the named entries it lacks. Nothing is cancelled inside a range: with an addition and its removal
+both left out, a receiver that had seen the addition would keep a ghost that no number shows.
+
+A snapshot is a range whose start is ``None``: the receiver keeps exactly the named entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from roost.crdt.entry import Entry
+from roost.crdt.origin import OriginId
+
+__all__ = ["Range", "Slice"]
+
+LOG_COUNT: Final = 10_000  # changes: Phoenix's largest delta generation
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The changes of one origin in (start, end], or its exact slice if ``start`` is None.
+
+    Args:
+        start: Receivers at this seq or above, up to ``end``, may apply it.
+        end: Where they are afterwards.
+        added: Entries added in it and live at ``end``, in order.
+        removed: Seqs of the entries removed in it, in order, added within it or not.
+    """
+
+    start: int | None
+    end: int
+    added: tuple[Entry, ...]
+    removed: tuple[int, ...]
+
+
+class Slice:
+    """The entries of one origin, held where they are made.
+
+    Args:
+        origin: Whose slice it is.
+        log_count: How many changes the log holds at least; it holds at most twice as many.
+
+    Example:
+        >>> mine = Slice(OriginId("a", 1, 7))
+        >>> alice = mine.add("room:1", "alice", b'{"phx_ref":"…"}', owner=1)
+        >>> mine.remove(alice)
+        >>> mine.seq, list(mine), mine.range_from(0).removed
+        (2, [], (1,))
+    """
+
+    __slots__ = ("_entries", "_log", "_log_count", "_log_start", "origin", "seq")
+
+    def __init__(self, origin: OriginId, *, log_count: int = LOG_COUNT) -> None:
+        self.origin = origin
+        self.seq = 0
+        self._entries: dict[int, Entry] = {}
+        # The change with number n is at n - _log_start - 1: (entry added, seq removed or 0).
+        self._log: list[tuple[Entry | None, int]] = []
+        self._log_start = 0
+        self._log_count = log_count
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def next_ref(self) -> str:
+        """The ref that the next addition will have."""
+        return self.origin.ref(self.seq + 1)
+
+    def add(self, topic: str, key: str, meta: bytes, *, owner: int) -> Entry:
+        """Add an entry; ``meta`` carries ``next_ref``."""
+        entry = Entry(topic, key, meta, owner, self.origin.ref_prefix, self.seq + 1)
+        self._change(entry, 0)
+        self._entries[entry.seq] = entry
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry of this slice; KeyError if it is not there."""
+        del self._entries[entry.seq]
+        self._change(None, entry.seq)
+
+    def replace(self, old: Entry, meta: bytes) -> Entry:
+        """Remove an entry and add its successor under one number; KeyError if it is not there."""
+        del self._entries[old.seq]
+        new = Entry(old.topic, old.key, meta, old.owner, old.ref_prefix, self.seq + 1)
+        self._change(new, old.seq)
+        self._entries[new.seq] = new
+        return new
+
+    def range_from(self, start: int) -> Range:
+        """The changes after ``start``; the whole slice if the log no longer reaches back to it."""
+        if not self._log_start <= start <= self.seq:
+            return self.snapshot()
+        changes = self._log[start - self._log_start :]
+        live = self._entries
+        return Range(
+            start,
+            self.seq,
+            tuple(added for added, _ in changes if added is not None and added.seq in live),
+            tuple(removed for _, removed in changes if removed),
+        )
+
+    def snapshot(self) -> Range:
+        """The exact slice at its present number."""
+        return Range(None, self.seq, tuple(self._entries.values()), ())
+
+    def _change(self, added: Entry | None, removed: int) -> None:
+        self.seq += 1
+        self._log.append((added, removed))
+        if len(self._log) > 2 * self._log_count:  # dropped in halves: O(1) for each change
+            del self._log[: self._log_count]
+            self._log_start += self._log_count

@@ -1,0 +1,308 @@
+"""Every error that roost raises, in one tree.
+
+::
+
+    RoostError
+    ├── ConfigurationError (ValueError)      an option that can't work; raised where it is given
+    ├── NotStarted (RuntimeError)            used before start, or after stop
+    ├── WrongThread (RuntimeError)           called outside the event loop's thread
+    ├── Refusals, raised by the application
+    │   ├── ConnectRefused                   in ``Socket.connect``
+    │   ├── JoinRefused                      in ``Channel.join``
+    │   └── ReplyError                       in an event handler
+    ├── Channel life
+    │   ├── NotJoined (RuntimeError)         push or broadcast before the join was accepted
+    │   ├── ChannelClosed (RuntimeError)     anything after the channel's end
+    │   ├── NoReplyRef (RuntimeError)        no message is being answered
+    │   └── MailboxFull (RuntimeError)       a channel can't take more messages
+    ├── PayloadError (ValueError)            not strict JSON
+    ├── Presence
+    │   ├── AlreadyTracked (ValueError)      same owner, topic and key
+    │   ├── NotTracked (LookupError)         nothing to update
+    │   └── InvalidKey (ValueError)          a key that would harm JavaScript clients
+    └── ProtocolError
+        ├── LocalProtocolError               our caller's mistake
+        │   ├── FieldTooLong (ValueError)    over 255 bytes in a binary frame
+        │   └── UnsupportedPayload (ValueError)  a serializer can't carry the payload
+        └── RemoteProtocolError              the other side's mistake
+            └── InvalidMessage (ValueError)  a frame that can't be decoded
+
+Errors hold data; ``str()`` makes the sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "AlreadyTracked",
+    "ChannelClosed",
+    "ConfigurationError",
+    "ConnectRefused",
+    "FieldTooLong",
+    "InvalidKey",
+    "InvalidMessage",
+    "JoinRefused",
+    "LocalProtocolError",
+    "MailboxFull",
+    "NoReplyRef",
+    "NotJoined",
+    "NotStarted",
+    "NotTracked",
+    "PayloadError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "ReplyError",
+    "RoostError",
+    "UnsupportedPayload",
+    "WrongThread",
+]
+
+
+class RoostError(Exception):
+    """Base of every error that roost raises."""
+
+
+class ConfigurationError(RoostError, ValueError):
+    """An option, or a combination of options, that can't work."""
+
+
+class NotStarted(RoostError, RuntimeError):
+    """Something was used before it was started, or after it was stopped.
+
+    Attributes:
+        what: What was used, for example ``"Online"``.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} is not running: {self.remedy}"
+
+
+class WrongThread(RoostError, RuntimeError):
+    """A call that belongs to the event loop's thread came from another one.
+
+    Attributes:
+        what: The call, for example ``"push"``.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} was called outside the event loop's thread: use "
+            "loop.call_soon_threadsafe, or endpoint.broadcast, which works from any thread"
+        )
+
+
+class ConnectRefused(RoostError):
+    """Raise in ``Socket.connect`` to refuse a connection; the client gets HTTP 403.
+
+    Args:
+        reason: For the log and for the error handler; it never reaches the client by itself.
+    """
+
+    def __init__(self, reason: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "connection refused" if self.reason is None else f"connection refused: {self.reason}"
+
+
+class JoinRefused(RoostError):
+    """Raise in ``Channel.join`` to refuse a join; the client gets an error reply.
+
+    Args:
+        payload: The response of the error reply, any JSON value.
+    """
+
+    def __init__(self, payload: Any = None) -> None:
+        super().__init__(payload)
+        self.payload: Any = {} if payload is None else payload
+
+    def __str__(self) -> str:
+        return f"join refused with {self.payload!r}"
+
+
+class ReplyError(RoostError):
+    """Raise in an event handler to answer with an error reply; the channel lives on.
+
+    Args:
+        payload: The response, any JSON value or bytes.
+    """
+
+    def __init__(self, payload: Any = None) -> None:
+        super().__init__(payload)
+        self.payload: Any = {} if payload is None else payload
+
+    def __str__(self) -> str:
+        return f"error reply with {self.payload!r}"
+
+
+class NotJoined(RoostError, RuntimeError):
+    """A push, reply or broadcast before the join was accepted.
+
+    Move the call from ``join`` to ``after_join``, which runs once the client has its reply.
+    """
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        return (
+            f"channel {self.topic!r} has not joined yet: push, reply and broadcast work "
+            "from after_join on"
+        )
+
+
+class ChannelClosed(RoostError, RuntimeError):
+    """The channel has ended: nothing can reach its client, and nothing can be tracked for it."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        return f"channel {self.topic!r} has ended"
+
+
+class NoReplyRef(RoostError, RuntimeError):
+    """``Channel.ref`` or ``reply`` was used while no message of the client was being handled."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        return (
+            f"channel {self.topic!r} is not handling a message, so there is no ref to reply to: "
+            "keep self.ref while the handler runs and reply to that"
+        )
+
+
+class MailboxFull(RoostError, RuntimeError):
+    """A channel can't take more messages; the one given was not queued.
+
+    Attributes:
+        topic: The channel's topic.
+        max_count: How many messages its mailbox holds.
+    """
+
+    def __init__(self, topic: str, max_count: int) -> None:
+        super().__init__(topic, max_count)
+        self.topic = topic
+        self.max_count = max_count
+
+    def __str__(self) -> str:
+        return f"the mailbox of channel {self.topic!r} is full ({self.max_count} messages)"
+
+
+class PayloadError(RoostError, ValueError):
+    """A value that is not strict JSON: NaN, bytes inside an object, clashing keys, unknown types.
+
+    Give ``encode_hook`` to turn objects of your own into JSON values.
+    """
+
+
+class AlreadyTracked(RoostError, ValueError):
+    """The owner tracks this key in this topic already; use ``update`` to change its meta."""
+
+    def __init__(self, topic: str, key: str) -> None:
+        super().__init__(topic, key)
+        self.topic = topic
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.key!r} is already tracked in {self.topic!r} by this owner"
+
+
+class NotTracked(RoostError, LookupError):
+    """The owner does not track this key in this topic; use ``track`` first."""
+
+    def __init__(self, topic: str, key: str) -> None:
+        super().__init__(topic, key)
+        self.topic = topic
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.key!r} is not tracked in {self.topic!r} by this owner"
+
+
+class InvalidKey(RoostError, ValueError):
+    """A presence key that is a name of JavaScript's object prototype, or not a string or integer.
+
+    Clients that keep presences in plain objects crash on such keys (CVE-2026-56812).
+    """
+
+    def __init__(self, key: object) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key!r} can't be a presence key: expected a string or an integer that is no "
+            "name of JavaScript's object prototype"
+        )
+
+
+class ProtocolError(RoostError):
+    """Something broke the wire protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """A bug in the code that calls roost: this can't be said on the wire."""
+
+
+class FieldTooLong(LocalProtocolError, ValueError):
+    """A field of a binary frame is over 255 bytes.
+
+    Attributes:
+        field: ``"topic"``, ``"event"``, ``"join_ref"``, ``"ref"`` or ``"status"``.
+        size: Its length in bytes of UTF-8.
+    """
+
+    max_size = 255
+
+    def __init__(self, field: str, size: int) -> None:
+        super().__init__(field, size)
+        self.field = field
+        self.size = size
+
+    def __str__(self) -> str:
+        return f"{self.field} has {self.size} bytes, a binary frame carries at most {self.max_size}"
+
+
+class UnsupportedPayload(LocalProtocolError, ValueError):
+    """A serializer can't carry a payload, for example bytes over protocol version 1."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side broke the protocol.
+
+    Attributes:
+        close_code: The WebSocket close code that says so.
+    """
+
+    close_code = 1011
+
+
+class InvalidMessage(RemoteProtocolError, ValueError):
+    """A frame that can't be decoded into a message. It costs the sender its connection."""
+
+    def __init__(self, expected: str, got: Mapping[str, Any] | str | None = None) -> None:
+        super().__init__(expected, got)
+        self.expected = expected
+        self.got = got
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}" + ("" if self.got is None else f", got {self.got}")

@@ -1,0 +1,177 @@
+"""The application's ``fetch``: called seldom, contained when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from roost.aliases import Presences
+from roost.crdt.entry import Entry
+from roost.exceptions import PayloadError
+from roost.strict_json import JsonEncoder
+from roost.tracker.feed import Diff
+from roost.tracker.meta import decode_meta
+from roost.tracker.protocol import TrackerProtocol
+from roost.wire.presence import encode_diff, encode_grouped, group_by_key
+
+if TYPE_CHECKING:
+    from roost.presence.presence import Presence
+
+__all__ = ["Fetcher"]
+
+logger = logging.getLogger("roost.presence")
+
+MAX_ROUNDS: Final = 3  # fetches of one list for those who came during the one before
+
+
+class Fetcher:
+    """Run ``fetch`` for lists and diffs, and encode what comes back.
+
+    Concurrent lists of one version of a topic share one call.
+
+    Args:
+        presence: Whose ``fetch`` it is.
+        encoder: Encodes what it returns.
+    """
+
+    def __init__(self, presence: Presence, encoder: JsonEncoder) -> None:
+        self._presence = presence
+        self._encoder = encoder
+        self._shared: dict[str, tuple[int, asyncio.Task[Presences | None]]] = {}
+
+    async def list(self, topic: str, tracker: TrackerProtocol) -> bytes:
+        """The state of a topic, current at the moment this returns.
+
+        Those who left during the fetch are dropped, those who came are fetched too; whoever
+        comes during the last of ``MAX_ROUNDS`` is listed bare.
+        """
+        fetched: Presences = {}
+        asked: set[str] = set()  # refs that fetch was given
+        for _ in range(MAX_ROUNDS):
+            missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
+            if asked and not missing:
+                break
+            if not asked:
+                result = await self._fetch_shared(topic, tracker.version, missing)
+            else:
+                result = await self._fetch(topic, missing)
+            asked.update(entry.ref for entry in missing)
+            _merge(fetched, _bare(missing) if result is None else result)
+            if not missing:
+                break
+        return self._encode_state(topic, tracker.list(topic), fetched, asked)
+
+    async def get_by_key(
+        self, topic: str, key: str, tracker: TrackerProtocol
+    ) -> dict[str, Any] | None:
+        """The fetched entry of one key; None if it is not there."""
+        entries = tracker.get_by_key(topic, key)
+        if not entries:
+            return None
+        fetched = await self._fetch(topic, entries)
+        return (_bare(entries) if fetched is None else fetched).get(key)
+
+    async def diff(self, topic: str, diff: Diff) -> bytes:
+        """The payload of a diff: one fetch of all who joined or left."""
+        fetched = await self._fetch(topic, (*diff.joins, *diff.leaves))
+        if fetched is not None:
+            try:
+                return encode_diff(
+                    self._encoder.encode(_only(fetched, {entry.ref for entry in diff.joins})),
+                    self._encoder.encode(_only(fetched, {entry.ref for entry in diff.leaves})),
+                )
+            except PayloadError as error:
+                self._log(topic, error)
+        return encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
+
+    async def _fetch_shared(
+        self, topic: str, version: int, entries: Sequence[Entry]
+    ) -> Presences | None:
+        shared = self._shared.get(topic)
+        if shared is None or shared[0] != version:
+            task = asyncio.get_running_loop().create_task(self._fetch(topic, entries))
+            shared = self._shared[topic] = (version, task)
+            task.add_done_callback(lambda _: self._forget(topic, task))
+        return await asyncio.shield(shared[1])
+
+    def _forget(self, topic: str, task: asyncio.Task[Presences | None]) -> None:
+        if topic in self._shared and self._shared[topic][1] is task:
+            del self._shared[topic]
+
+    async def _fetch(self, topic: str, entries: Iterable[Entry]) -> Presences | None:
+        """What ``fetch`` makes of entries; None if it failed, which is logged."""
+        try:
+            async with asyncio.timeout(self._presence.fetch_timeout):
+                result = self._presence.fetch(topic, _bare(entries))
+                if inspect.isawaitable(result):
+                    result = await result
+            return _checked(result)
+        except Exception as error:  # the application's: whatever it raises, the presences go out
+            self._log(topic, error)
+            return None
+
+    def _encode_state(
+        self, topic: str, entries: Iterable[Entry], fetched: Presences, asked: set[str]
+    ) -> bytes:
+        """Everybody who is there now, as fetched; bare where nobody asked."""
+        current = list(entries)
+        visible = _only(fetched, {entry.ref for entry in current})
+        _merge(visible, _bare(entry for entry in current if entry.ref not in asked))
+        try:
+            return self._encoder.encode(visible)
+        except PayloadError as error:
+            self._log(topic, error)
+            return encode_grouped(current)
+
+    def _log(self, topic: str, error: Exception) -> None:
+        logger.error(
+            "%s.fetch failed for %r, its presences go out bare",
+            type(self._presence).__qualname__,
+            topic,
+            exc_info=error,
+        )
+
+
+def _bare(entries: Iterable[Entry]) -> Presences:
+    """Entries as ``fetch`` gets them."""
+    return {
+        key: {"metas": [decode_meta(entry.meta) for entry in group]}
+        for key, group in group_by_key(entries).items()
+    }
+
+
+def _checked(result: Any) -> Presences:
+    """The result of a fetch, if it has the shape of presences."""
+    if not isinstance(result, Mapping):
+        raise TypeError(f"fetch must return a mapping, got {type(result).__name__}")
+    for key, entry in result.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("metas"), list | tuple):
+            raise TypeError(f"fetch must keep the metas of {key!r} in a list")
+        if not all(isinstance(meta, Mapping) and "phx_ref" in meta for meta in entry["metas"]):
+            raise TypeError(f"fetch must keep the phx_ref of each meta of {key!r}")
+    return {key: dict(entry) for key, entry in result.items()}
+
+
+def _only(presences: Presences, refs: set[str]) -> Presences:
+    """Presences with these refs; entries without any are left out."""
+    found = {}
+    for key, entry in presences.items():
+        metas = [meta for meta in entry["metas"] if meta["phx_ref"] in refs]
+        if metas:
+            found[key] = {**entry, "metas": metas}
+    return found
+
+
+def _merge(presences: Presences, more: Presences) -> None:
+    """Add presences to presences: the later entry counts, with the metas of both."""
+    for key, entry in more.items():
+        if key in presences:
+            entry = {
+                **presences[key],
+                **entry,
+                "metas": [*presences[key]["metas"], *entry["metas"]],
+            }
+        presences[key] = entry

@@ -1,0 +1,48 @@
+"""Whom presences belong to: what Phoenix ties to a process, roost ties to an owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from roost.aliases import Meta
+    from roost.presence.presence import Presence
+
+__all__ = ["Lease", "Owner"]
+
+
+class Owner(Protocol):
+    """Anything that ends and says so: a channel, an ``asyncio.Task``, a ``Lease``."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Call ``callback(owner)`` when the owner ends."""
+        ...
+
+
+class Lease:
+    """A presence without a client or task behind it; made by ``Presence.lease``.
+
+    Attributes:
+        topic: Where it is.
+        key: Who it is.
+    """
+
+    def __init__(self, presence: Presence, topic: str, key: str) -> None:
+        self.topic = topic
+        self.key = key
+        self._presence = presence
+        self._callbacks: list[Callable[[Any], object]] = []
+
+    def update(self, meta: Meta | Callable[[dict[str, Any]], Meta]) -> str:
+        """Replace its meta; as ``Presence.update``."""
+        return self._presence.update(self, self.key, meta, topic=self.topic)
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        """Let the presence leave; nothing happens the second time."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)

@@ -1,0 +1,286 @@
+"""PubSub: one object for each system of nodes that hear each other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
+from roost.pubsub.adapter import Adapter
+from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
+from roost.pubsub.local import LocalAdapter
+from roost.pubsub.registry import (
+    Dispatcher,
+    Registry,
+    Subscriber,
+    Subscription,
+    deliver_to_all,
+)
+from roost.strict_json import EncodeHook, JsonEncoder
+
+__all__ = ["PubSub"]
+
+logger = logging.getLogger("roost.pubsub")
+
+
+class _Run:
+    """What lives from start to stop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.thread_id = threading.get_ident()
+        self.registry = Registry()
+        self.users = 0
+
+
+class PubSub:
+    """Topics, subscribers and broadcasts, here and on all other nodes of the adapter's cluster.
+
+    It may be started by several endpoints and presences; the last one to stop it ends the run.
+    Apart from ``call_soon`` everything belongs to the thread of the loop that started it.
+
+    Args:
+        adapter: The way to other nodes; by default there are none.
+        encode_hook: Turns objects of your own into JSON values, in every payload and meta.
+        dispatchers: Name → dispatcher, the same on every node, for broadcasts with a dispatcher
+            of your own.
+
+    Example:
+        >>> async def main():
+        ...     async with PubSub().running() as pubsub:
+        ...         pubsub.subscribe("room:1", print)
+        ...         pubsub.broadcast("room:1", "hello")
+        >>> asyncio.run(main())
+        hello
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter | None = None,
+        *,
+        encode_hook: EncodeHook | None = None,
+        dispatchers: Mapping[str, Dispatcher] | None = None,
+    ) -> None:
+        self.adapter: Adapter = adapter or LocalAdapter()
+        self.encoder = JsonEncoder(encode_hook)
+        self.counters: Counter[str] = Counter()
+        """What was dropped and why: reason → how often."""
+        self._dispatchers: dict[str, Dispatcher] = dict(dispatchers or {})
+        self._names = {dispatcher: name for name, dispatcher in self._dispatchers.items()}
+        self._run: _Run | None = None
+
+    @property
+    def node_name(self) -> str:
+        """Unique name of this node."""
+        return self.adapter.node_name
+
+    # Life.
+
+    async def start(self) -> None:
+        """Start, or join the users of a run of this loop."""
+        run = self._run
+        if run is not None and run.loop is not asyncio.get_running_loop():
+            if not run.loop.is_closed():
+                raise ConfigurationError("this PubSub is running on another event loop")
+            run = None  # a loop that was closed without stop took its run along
+        if run is None:
+            run = self._run = _Run()
+            await self.adapter.start(self._receive, _LogLinks())
+        run.users += 1
+
+    async def stop(self) -> None:
+        """End the run when its last user stops it."""
+        run = self._current()
+        run.users -= 1
+        if run.users == 0:
+            self._run = None
+            await self.adapter.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[PubSub]:
+        """Run for the duration of a ``with`` block."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        return self._run is not None
+
+    def check_thread(self, what: str) -> None:
+        """Raise if ``what`` is not called on the loop's thread, or without a run.
+
+        Raises:
+            NotStarted: Nothing started this PubSub.
+            WrongThread: Another thread called.
+        """
+        if self._current().thread_id != threading.get_ident():
+            raise WrongThread(what)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` on the loop's thread: now if we are on it, else as soon as it can.
+
+        Raises:
+            NotStarted: Nothing started this PubSub.
+        """
+        run = self._current()
+        if run.thread_id == threading.get_ident():
+            callback()
+        else:
+            run.loop.call_soon_threadsafe(callback)
+
+    # Subscriptions.
+
+    def subscribe(self, topic: str, subscriber: Subscriber, metadata: Any = None) -> Subscription:
+        """Subscribe ``subscriber`` to exactly ``topic``; twice means two deliveries.
+
+        Args:
+            topic: No wildcards.
+            subscriber: Called with each message on the loop's thread; it must not block or raise.
+            metadata: For dispatchers.
+        """
+        self.check_thread("subscribe")
+        subscription = Subscription(topic, subscriber, metadata)
+        self._current().registry.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End one subscription; nothing happens if it has ended. O(1)."""
+        self.check_thread("unsubscribe")
+        self._current().registry.remove(subscription)
+
+    def unsubscribe_all(self, topic: str, subscriber: Subscriber) -> None:
+        """End all subscriptions of ``subscriber`` to ``topic``; O(subscriptions of the topic)."""
+        for subscription in self.subscriptions(topic):
+            if subscription.subscriber == subscriber:
+                self.unsubscribe(subscription)
+
+    def subscriptions(self, topic: str) -> tuple[Subscription, ...]:
+        """The subscriptions to a topic on this node."""
+        return self._current().registry.subscriptions(topic)
+
+    # Broadcasts.
+
+    def broadcast(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        sender: Subscriber | None = None,
+        dispatcher: Dispatcher = deliver_to_all,
+    ) -> None:
+        """Publish to all subscribers on all nodes: the others first, then this one, at once.
+
+        Args:
+            topic: Where.
+            message: Any value; JSON values or a ``Broadcast`` if there are other nodes.
+            sender: Whose subscriptions are skipped; it lives on this node.
+            dispatcher: Hands the message to the subscriptions; a dispatcher of your own must be
+                among ``dispatchers`` if there are other nodes.
+
+        Raises:
+            PayloadError: The message can't be sent to other nodes; nobody got it.
+            ConfigurationError: The dispatcher has no name.
+        """
+        if self.adapter.reaches_others:
+            self.adapter.publish(self._envelope(topic, message, dispatcher))
+        self.local_broadcast(topic, message, sender=sender, dispatcher=dispatcher)
+
+    def broadcast_from(
+        self,
+        sender: Subscriber,
+        topic: str,
+        message: Any,
+        *,
+        dispatcher: Dispatcher = deliver_to_all,
+    ) -> None:
+        """``broadcast``, but the subscriptions of ``sender`` are skipped."""
+        self.broadcast(topic, message, sender=sender, dispatcher=dispatcher)
+
+    def local_broadcast(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        sender: Subscriber | None = None,
+        dispatcher: Dispatcher = deliver_to_all,
+    ) -> None:
+        """Publish to the subscribers on this node only."""
+        self.check_thread("broadcast")
+        subscriptions = self._current().registry.subscriptions(topic)
+        if subscriptions:
+            dispatcher(subscriptions, sender, message)
+
+    def direct_broadcast(
+        self,
+        node_name: str,
+        topic: str,
+        message: Any,
+        *,
+        dispatcher: Dispatcher = deliver_to_all,
+    ) -> None:
+        """Publish to the subscribers on one node; nothing happens if there is no such node."""
+        if node_name == self.node_name:
+            self.local_broadcast(topic, message, dispatcher=dispatcher)
+        elif self.adapter.reaches_others:
+            self.adapter.publish_to(node_name, self._envelope(topic, message, dispatcher))
+
+    def add_dispatcher(self, name: str, dispatcher: Dispatcher) -> None:
+        """Make a dispatcher known under the name that other nodes use for it."""
+        self._dispatchers[name] = dispatcher
+        self._names[dispatcher] = name
+
+    def _envelope(self, topic: str, message: Any, dispatcher: Dispatcher) -> bytes:
+        name = None if dispatcher is deliver_to_all else self._names.get(dispatcher)
+        if name is None and dispatcher is not deliver_to_all:
+            raise ConfigurationError(
+                "other nodes can't know this dispatcher: give it a name in PubSub(dispatchers=…)"
+            )
+        return encode_envelope(Envelope(topic, name, message))
+
+    def _receive(self, data: bytes) -> None:
+        """A message of another node; a bad one is dropped and counted, it must not end the loop."""
+        try:
+            envelope = decode_envelope(data)
+        except InvalidMessage as error:
+            self.counters["invalid_envelope"] += 1
+            logger.warning("dropped a message of another node: %s", error)
+            return
+        name = envelope.dispatcher
+        dispatcher = deliver_to_all if name is None else self._dispatchers.get(name)
+        if dispatcher is None:
+            self.counters["unknown_dispatcher"] += 1
+            logger.warning("dropped a message for a dispatcher unknown here: %r", name)
+            return
+        self.local_broadcast(envelope.topic, envelope.message, dispatcher=dispatcher)
+
+    def _current(self) -> _Run:
+        run = self._run
+        if run is None:
+            raise NotStarted(
+                "this PubSub", "use it inside `async with endpoint.running()` or pubsub.running()"
+            )
+        return run
+
+
+class _LogLinks:
+    """Links are only of interest to trackers; until one listens, the log has them."""
+
+    def link_down(self, node_name: str) -> None:
+        logger.info("link to %s is down", node_name)
+
+    def link_up(self, node_name: str) -> None:
+        logger.info("link to %s is up", node_name)
+
+    def detached(self) -> None:
+        logger.warning("detached from the engine")
+
+    def attached(self) -> None:
+        logger.info("attached to the engine")

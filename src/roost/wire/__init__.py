@@ -1,0 +1,1 @@
+"""The wire protocol of Phoenix channels, sans I/O: messages, serializers, connections' rules."""

@@ -1,0 +1,55 @@
+"""Keep passwords and tokens out of logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+__all__ = ["FILTERED", "ParameterFilter"]
+
+FILTERED: Final = "[FILTERED]"
+DEFAULT_NAMES: Final = ("password", "token", "secret")
+
+
+class ParameterFilter:
+    """Mask the values of parameters whose names contain one of ``names``.
+
+    The ``value`` of a form event is a query string; it is masked as a whole if it has such a
+    parameter, well-formed or not, as in Phoenix.
+
+    Args:
+        names: Parts of names, in lower case.
+
+    Example:
+        >>> ParameterFilter()({"name": "alice", "user": {"password": "x"}})
+        {'name': 'alice', 'user': {'password': '[FILTERED]'}}
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Sequence[str] = DEFAULT_NAMES) -> None:
+        self._names = tuple(name.lower() for name in names)
+
+    def __call__(self, value: Any, *, _depth: int = 0) -> Any:
+        """Return a copy of ``value`` with the sensitive parts masked."""
+        if _depth > 8:  # deeper than any form; the rest is not shown
+            return "…"
+        if isinstance(value, Mapping):
+            return {
+                key: FILTERED
+                if isinstance(key, str) and self._hides(key)
+                else FILTERED
+                if key == "value" and isinstance(item, str) and self._hides_in_query(item)
+                else self(item, _depth=_depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self(item, _depth=_depth + 1) for item in value]
+        return value
+
+    def _hides(self, name: str) -> bool:
+        lower = name.lower()
+        return any(part in lower for part in self._names)
+
+    def _hides_in_query(self, query: str) -> bool:
+        return "=" in query and any(self._hides(pair.split("=")[0]) for pair in query.split("&"))

@@ -1,0 +1,112 @@
+"""What is said on the wire, whatever the serializer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from roost.exceptions import InvalidMessage
+from roost.wire.filter import ParameterFilter
+
+__all__ = [
+    "CLOSE",
+    "DIFF",
+    "ERROR",
+    "HEARTBEAT",
+    "JOIN",
+    "LEAVE",
+    "REPLY",
+    "STATE",
+    "Broadcast",
+    "Message",
+    "Outgoing",
+    "Reply",
+]
+
+JOIN: Final = "phx_join"
+LEAVE: Final = "phx_leave"
+REPLY: Final = "phx_reply"
+ERROR: Final = "phx_error"
+CLOSE: Final = "phx_close"
+HEARTBEAT: Final = "heartbeat"
+STATE: Final = "presence_state"
+DIFF: Final = "presence_diff"
+
+_REQUIRED: Final = ("topic", "event", "payload", "ref")
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of a client, or a push of a channel.
+
+    Args:
+        join_ref: Ref of the join that created the channel; any JSON value, None if absent.
+        ref: The client's name for this message, echoed in its reply; None in a push.
+        topic: For example ``"room:1"``.
+        event: For example ``"new_msg"``.
+        payload: Decoded JSON, or bytes.
+    """
+
+    join_ref: Any
+    ref: Any
+    topic: str
+    event: str
+    payload: Any
+
+    @classmethod
+    def from_map(cls, fields: Mapping[str, Any]) -> Message:
+        """Make a message of a decoded V1 object; further keys are ignored.
+
+        Raises:
+            InvalidMessage: A required key is missing, or topic or event is not a string.
+        """
+        for name in _REQUIRED:
+            if name not in fields:
+                raise InvalidMessage(f"an object with the key {name!r}")
+        topic, event = fields["topic"], fields["event"]
+        if type(topic) is not str or type(event) is not str:
+            raise InvalidMessage("topic and event to be strings")
+        return cls(fields.get("join_ref"), fields["ref"], topic, event, fields["payload"])
+
+    def __repr__(self) -> str:
+        """Show the message with passwords and tokens masked: messages end up in logs."""
+        return (
+            f"Message(join_ref={self.join_ref!r}, ref={self.ref!r}, topic={self.topic!r}, "
+            f"event={self.event!r}, payload={ParameterFilter()(self.payload)!r})"
+        )
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to one message.
+
+    Args:
+        join_ref: As held by the channel, not as the request said it.
+        ref: Ref of the request.
+        topic: Topic of the request.
+        status: ``"ok"``, ``"error"``, or any other word.
+        response: Any JSON value, or bytes.
+    """
+
+    join_ref: Any
+    ref: Any
+    topic: str
+    status: str
+    response: Any
+
+
+class Broadcast(msgspec.Struct, frozen=True):
+    """An event for all subscribers of a topic; it names no join and no ref.
+
+    Args:
+        topic: Where.
+        event: What.
+        payload: A ``JsonPayload`` or bytes on its way to clients.
+    """
+
+    topic: str
+    event: str
+    payload: Any
+
+
+Outgoing: TypeAlias = Message | Reply

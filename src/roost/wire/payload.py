@@ -1,0 +1,65 @@
+"""Payloads that were encoded once and are written many times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roost.exceptions import PayloadError
+from roost.strict_json import JsonEncoder, decode_json
+
+__all__ = ["JsonPayload", "prepare"]
+
+
+class JsonPayload:
+    """A JSON payload that is bytes already; every serializer writes these bytes as they are.
+
+    Args:
+        encoded: JSON in UTF-8.
+    """
+
+    __slots__ = ("_encoded",)
+
+    def __init__(self, encoded: bytes) -> None:
+        self._encoded = encoded
+
+    @property
+    def encoded(self) -> bytes:
+        """The JSON bytes."""
+        return self._encoded
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it is a JSON object."""
+        return self.encoded.startswith(b"{")
+
+    def decode(self) -> Any:
+        """The payload as Python values, made anew for each caller, who may change them."""
+        return decode_json(self.encoded)
+
+    def pushed_to(self, subscription: object, event: str) -> None:
+        """Called when a channel has pushed this payload as ``event``; by default nothing happens.
+
+        A list of presences notes here up to which version the subscription knows its topic.
+        """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.encoded!r})"
+
+
+def prepare(payload: Any, encoder: JsonEncoder) -> JsonPayload | bytes:
+    """Encode the payload of a broadcast: an object as JSON, bytes as they are.
+
+    Raises:
+        PayloadError: Neither a JSON object nor bytes.
+    """
+    if isinstance(payload, JsonPayload):
+        prepared = payload
+    elif isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    else:
+        prepared = JsonPayload(encoder.encode(payload))
+    if not prepared.is_object:
+        raise PayloadError(
+            f"a payload must be a JSON object or bytes, got {type(payload).__name__}"
+        )
+    return prepared

@@ -1,0 +1,75 @@
+"""``presence_state`` and ``presence_diff``, joined from metas that are encoded already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from roost.crdt.entry import Entry
+
+__all__ = [
+    "FORBIDDEN_KEYS",
+    "encode_diff",
+    "encode_grouped",
+    "encode_member",
+    "encode_object",
+    "group_by_key",
+]
+
+FORBIDDEN_KEYS: Final = frozenset(
+    {
+        "__proto__",
+        "__defineGetter__",
+        "__defineSetter__",
+        "__lookupGetter__",
+        "__lookupSetter__",
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+    }
+)
+"""Names of JavaScript's object prototype: clients with plain objects crash on such keys."""
+
+_encode_key = msgspec.json.Encoder().encode
+
+
+def encode_member(key: str, metas: Iterable[bytes]) -> bytes:
+    """One member of a JSON object of presences.
+
+    Example:
+        >>> encode_member("alice", [b'{"phx_ref":"F1"}'])
+        b'"alice":{"metas":[{"phx_ref":"F1"}]}'
+    """
+    return b'%b:{"metas":[%b]}' % (_encode_key(key), b",".join(metas))
+
+
+def encode_object(members: Iterable[bytes]) -> bytes:
+    """A JSON object of encoded members."""
+    return b"{%b}" % b",".join(members)
+
+
+def encode_grouped(entries: Iterable[Entry]) -> bytes:
+    """Entries grouped by key, as a JSON object."""
+    return encode_object(
+        encode_member(key, [entry.meta for entry in group])
+        for key, group in group_by_key(entries).items()
+    )
+
+
+def encode_diff(joins: bytes, leaves: bytes) -> bytes:
+    """The payload of a ``presence_diff``; both sides are always there, possibly empty."""
+    return b'{"joins":%b,"leaves":%b}' % (joins, leaves)
+
+
+def group_by_key(entries: Iterable[Entry]) -> Mapping[str, list[Entry]]:
+    """Entries by key, in the order given."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.key, []).append(entry)
+    return groups

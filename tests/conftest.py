@@ -1,0 +1,28 @@
+"""What every test may use."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import skips
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(skips)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium or Chrome: `CHROMIUM=`, which `make test` sets, or the first found."""
+    if path := os.environ.get("CHROMIUM"):
+        return path
+    found = subprocess.run(
+        [ROOT / "scripts" / "find-chromium"], capture_output=True, text=True, check=False
+    )
+    if found.returncode != 0:
+        skips.unavailable("chromium", found.stderr.strip())
+    return found.stdout.strip()
