@@ -259,6 +259,15 @@ class Endpoint:
         self.pubsub.unsubscribe(subscription)
 
     @property
+    def hub(self) -> Hub:
+        """What its connections share; for transports, and for tests without any.
+
+        Raises:
+            NotStarted: The endpoint is not running.
+        """
+        return self._current().hub
+
+    @property
     def counters(self) -> Counter[str]:
         """What was dropped and why: reason → how often."""
         return self.pubsub.counters

@@ -1,0 +1,189 @@
+"""A channel's mailbox: one thing at a time, in order.
+
+Theory of operation. What a channel has to handle is a *step*: a method and its argument. A step
+that returns runs at once on the loop; a step that returns an awaitable becomes the mailbox's task,
+and the task goes on with what came meanwhile. Only ``deliver`` runs a step where it is called, at
+the top of the stack; ``post`` leaves it to the loop, so that no handler ever runs inside another
+one. After ``TURN_COUNT`` steps others get their turn.
+
+All steps run in one context, the copy made when the connection was accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeAlias
+
+__all__ = ["Mailbox", "MailboxHost", "Step"]
+
+TURN_COUNT: Final = 100  # steps of one channel before other callbacks of the loop get their turn
+SLOW_STEP: Final = 0.1  # seconds that a step may hold the loop before the host hears of it
+
+Step: TypeAlias = Callable[[Any], Any]
+
+
+class MailboxHost(Protocol):
+    """Whose mailbox it is; hears how each step ended, and may close the mailbox then."""
+
+    def finished(self, argument: Any, result: Any) -> None:
+        """A step returned, and what it returned was awaited if it was awaitable."""
+        ...
+
+    def failed(self, argument: Any, error: BaseException) -> None:
+        """A step raised, or was cancelled."""
+        ...
+
+    def held_loop(self, argument: Any, duration: float) -> None:
+        """A step took over ``SLOW_STEP`` seconds to return."""
+        ...
+
+
+class Mailbox:
+    """Run steps one after the other.
+
+    Args:
+        host: Hears how they end.
+        context: What they run in.
+        max_count: Steps that may wait; whoever adds to a full mailbox says what happens then.
+
+    Attributes:
+        current: The argument of the step that is running; None if there is none.
+    """
+
+    __slots__ = (
+        "_awaitable",
+        "_context",
+        "_host",
+        "_is_closed",
+        "_is_running",
+        "_is_scheduled",
+        "_max_count",
+        "_steps",
+        "_task",
+        "current",
+    )
+
+    def __init__(self, host: MailboxHost, context: contextvars.Context, max_count: int) -> None:
+        self.current: Any = None
+        self._host = host
+        self._context = context
+        self._max_count = max_count
+        self._steps: deque[tuple[Step, Any]] = deque()
+        self._is_closed = False
+        self._is_running = False
+        self._is_scheduled = False
+        self._task: asyncio.Task[None] | None = None
+        self._awaitable: Awaitable[Any] | None = None  # of the task
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._steps) >= self._max_count
+
+    def deliver(self, step: Step, argument: Any) -> None:
+        """Run a step now, or after those that are before it."""
+        self._steps.append((step, argument))
+        if not self._is_scheduled:
+            self._run()
+
+    def post(self, step: Step, argument: Any) -> None:
+        """Run a step in a later callback of the loop, after those that are before it."""
+        self._steps.append((step, argument))
+        self._schedule()
+
+    def close(self, *, cancel: bool = False) -> asyncio.Task[None] | None:
+        """Run nothing more; what waits is dropped.
+
+        Args:
+            cancel: Cancel an awaiting step, too.
+
+        Returns:
+            The task of an awaiting step, which may still end; None if that is who closes.
+        """
+        self._is_closed = True
+        self._steps.clear()
+        task = self._task
+        if task is None or task is asyncio.current_task():
+            return None
+        task.add_done_callback(self._close_unstarted)
+        if cancel:
+            task.cancel()
+        return task
+
+    def _schedule(self) -> None:
+        if not (self._is_scheduled or self._is_running or self._task or self._is_closed):
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._run_scheduled)
+
+    def _run_scheduled(self) -> None:
+        self._is_scheduled = False
+        self._run()
+
+    def _run(self) -> None:
+        if self._is_running or self._task is not None:
+            return
+        for _ in range(TURN_COUNT):
+            if not self._steps or self._is_closed:
+                return
+            self._is_running = True
+            awaitable = self._context.run(self._take)
+            self._is_running = False
+            if awaitable is not None:
+                self._task = asyncio.get_running_loop().create_task(
+                    self._run_async(awaitable), context=self._context
+                )
+                return
+        if self._steps:
+            self._schedule()
+
+    def _take(self) -> Awaitable[Any] | None:
+        """Run the next step up to its end, or up to where there is something to await."""
+        step, argument = self._steps.popleft()
+        self.current = argument
+        started_at = time.perf_counter()
+        try:
+            result = step(argument)
+        except (Exception, asyncio.CancelledError) as error:
+            self._host.failed(argument, error)
+        else:
+            duration = time.perf_counter() - started_at
+            if duration > SLOW_STEP:
+                self._host.held_loop(argument, duration)
+            if inspect.isawaitable(result):
+                self._awaitable = result
+                return result
+            self._host.finished(argument, result)
+        self.current = None
+        return None
+
+    async def _run_async(self, awaitable: Awaitable[Any] | None) -> None:
+        """Await a step, and then run those that came meanwhile."""
+        while awaitable is not None:
+            argument = self.current
+            try:
+                result = await awaitable
+            except (Exception, asyncio.CancelledError) as error:
+                self._host.failed(argument, error)
+            else:
+                self._host.finished(argument, result)
+            self.current = awaitable = None
+            for _ in range(TURN_COUNT):
+                if awaitable is not None or not self._steps or self._is_closed:
+                    break
+                awaitable = self._take()
+        self._task = None
+        if self._steps:
+            self._schedule()
+
+    def _close_unstarted(self, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before it began never gets to what it was to await."""
+        awaitable = self._awaitable
+        if (
+            inspect.iscoroutine(awaitable)
+            and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+        ):
+            awaitable.close()
