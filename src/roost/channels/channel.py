@@ -179,7 +179,7 @@ class Channel(Generic[Assigns]):
         raise ReplyError({"reason": "unknown event"})
 
     def handle_info(self, message: Any) -> Awaitable[None] | None:
-        """Handle a message of ``send``, ``send_after``, or a topic that the channel subscribed to."""
+        """Handle a message of ``send``, ``send_after``, or of a topic subscribed to."""
         logger.warning(
             "%s %r received unexpected message in handle_info: %r",
             type(self).__qualname__,

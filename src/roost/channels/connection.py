@@ -7,7 +7,7 @@ import contextvars
 import logging
 from typing import Any
 
-from roost.channels.fastlane import Fastlane, Told, Transport
+from roost.channels.fastlane import Told, Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
@@ -29,6 +29,7 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger("roost.channels")
 
+MAX_TOLD_TOPICS = 1_000
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
 
@@ -53,6 +54,7 @@ class Connection:
         "_protocol",
         "_router",
         "_runners",
+        "_told_topics",
         "context",
         "hub",
         "serializer",
@@ -82,6 +84,8 @@ class Connection:
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
         self._lingering: dict[str, Subscription] | None = None
+        # Topics whose earlier channels were told of presences; past the bound it means all topics.
+        self._told_topics: frozenset[str] = frozenset()
         self._is_closed = False
         self._id_subscription = (
             None if socket_id is None else hub.pubsub.subscribe(socket_id, self._receive_for_id)
@@ -128,11 +132,10 @@ class Connection:
         self.transport.write(self.serializer.encode(message))
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
-        predecessor = self._drop_lingering(runner.topic)
-        if predecessor is not None and predecessor.told is not Told.NOTHING:
-            # The client may hold diffs back since it sent its new join.
+        self._drop_lingering(runner.topic)
+        if runner.topic in self._told_topics or len(self._told_topics) >= MAX_TOLD_TOPICS:
             assert runner.subscription is not None
-            runner.subscription.metadata.told = Told.DIFFS
+            runner.subscription.metadata.told_before = True
         if not self._is_closed:
             self._protocol.join_succeeded(runner.channel_id, response)
             self._carry_out()
@@ -153,6 +156,8 @@ class Connection:
         self._runners.pop(runner.channel_id, None)
         if self._is_closed:
             return
+        if runner.subscription is not None:
+            self._note_told(runner.subscription)
         if crashed:
             self._protocol.channel_crashed(runner.channel_id)
         else:
@@ -211,13 +216,16 @@ class Connection:
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
         logger.log(level, "refused to join %r: %s", message.topic, reason)
 
-    def _drop_lingering(self, topic: str) -> Fastlane | None:
+    def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)
-        if subscription is None:
-            return None
-        self.hub.pubsub.unsubscribe(subscription)
-        lane: Fastlane = subscription.metadata
-        return lane
+        if subscription is not None:
+            self.hub.pubsub.unsubscribe(subscription)
+            self._note_told(subscription)
+
+    def _note_told(self, ended: Subscription) -> None:
+        """Remember that the client was told presence diffs of a topic whose channel ended."""
+        if ended.metadata.told is not Told.NOTHING and len(self._told_topics) < MAX_TOLD_TOPICS:
+            self._told_topics |= {ended.topic}
 
     def _has_route(self, topic: str) -> bool:
         return self._router.find(topic) is not None

@@ -63,9 +63,22 @@ class Fastlane:
         lingering: The channel has ended, and a newer join of the topic is being decided: the
             client gets presence diffs only.
         told: What the client was told of the topic's presences.
+        told_before: An earlier subscription of the same client to the topic was told diffs: the
+            client may have held them back since it sent its new join.
+        held: Presence diffs that wait for the state that is being made, each with the version
+            that it ends at; None if none is being made.
     """
 
-    __slots__ = ("counters", "intercepts", "lingering", "serializer", "told", "transport")
+    __slots__ = (
+        "counters",
+        "held",
+        "intercepts",
+        "lingering",
+        "serializer",
+        "told",
+        "told_before",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -80,6 +93,8 @@ class Fastlane:
         self.counters = counters
         self.lingering = False
         self.told = Told.NOTHING
+        self.told_before = False
+        self.held: list[tuple[int, Broadcast]] | None = None
 
 
 def broadcast(

@@ -51,6 +51,9 @@ logger = logging.getLogger("roost.channels")
 
 CANCEL_TIMEOUT: Final = 1.0  # seconds for a cancelled task to end before it is given up
 
+# What a handler that outlived its channel may well raise.
+_EXPECTED_AT_THE_END: Final = (asyncio.CancelledError, ChannelClosed, JoinRefused, ReplyError)
+
 _JOIN_CRASHED: Final = {"reason": "join crashed"}
 _OVERLOADED: Final = {"reason": "overloaded"}
 
@@ -288,7 +291,7 @@ class ChannelRunner:
         if self._state is _State.JOINING:
             self._join_failed(error)
         elif self._state is not _State.JOINED:
-            if not isinstance(error, asyncio.CancelledError | JoinRefused | ReplyError):
+            if not isinstance(error, _EXPECTED_AT_THE_END):
                 self._log_crash("while ending", error)
         elif isinstance(error, ReplyError) and isinstance(argument, Message):
             try:
@@ -319,9 +322,14 @@ class ChannelRunner:
 
     def push(self, event: str, payload: Any) -> None:
         self._check_sending("push")
-        self.host.send(Message(self.join_ref, None, self.topic, event, payload))
-        if isinstance(payload, JsonPayload) and self.subscription is not None:
-            payload.pushed_to(self.subscription, event)
+        message = Message(self.join_ref, None, self.topic, event, payload)
+        self.host.send(message)
+        if (
+            isinstance(payload, JsonPayload)
+            and self.subscription is not None
+            and payload.pushed_to(self.subscription, event)
+        ):
+            self.host.send(message)
 
     def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None:
         self._check_sending("broadcast")

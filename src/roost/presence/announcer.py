@@ -6,15 +6,22 @@ one diff, through ``fetch`` if there is one; until that returns, further changes
 topic has at most one diff under way and one that gathers.
 
 A subscription that was pushed the list of version v is not sent diffs that end at or before v.
-One exception: a client that got diffs before its first state holds them back and applies them after
-it (phoenix.js does), so it needs every later diff, too. Who was pushed what is remembered only
-while a diff that could end at or before it is pending.
+phoenix.js makes two exceptions necessary, since it holds back diffs that come before the state of
+its present join, and applies them after it:
+
+- A client that got diffs of its subscription before the state needs every later diff, too, so that
+  the last word on each ref is the last one that it hears. ``enter`` avoids the case: it holds
+  diffs back while its list is being made.
+- A client that was told diffs by an earlier channel of the same connection and topic may have got
+  the last of them after it sent its new join, and misses some that came in between. Nothing tells
+  the server which. So it gets the state twice: the second settles what the first left.
+
+Who was pushed what is remembered only while a diff that could end at or before it is pending.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roost.channels.fastlane import Fastlane, Told, dispatch
@@ -143,29 +150,34 @@ class Announcer:
 
     def _send_diff(self, diff: Diff, payload: bytes) -> None:
         subscriptions = self._run.pubsub.subscriptions(self._topic)
-        if self._pushed:
-            subscriptions = tuple(
-                each for each in subscriptions if self._pushed.get(each, -1) < diff.end
-            )
-        for subscription in subscriptions:
-            lane = subscription.metadata
-            if type(lane) is Fastlane and lane.told is Told.NOTHING:
-                lane.told = Told.DIFFS
-        self._dispatch(subscriptions, self._run.presence.diff_event, payload)
+        message = Broadcast(self._topic, self._run.presence.diff_event, JsonPayload(payload))
+        receivers = [each for each in subscriptions if self._receives(each, diff.end, message)]
+        dispatch(receivers, None, message, to_lingering=True)
         self._told(diff.end)
+
+    def _receives(self, subscription: Subscription, end: int, message: Broadcast) -> bool:
+        """Whether a subscription gets a diff now."""
+        lane = subscription.metadata
+        if type(lane) is not Fastlane:
+            return True
+        if lane.held is not None:
+            lane.held.append((end, message))
+            return False
+        if lane.told is Told.STATE:
+            return self._pushed.get(subscription, -1) < end
+        lane.told = Told.DIFFS
+        return True
 
     async def _tell_state(self) -> None:
         """Instead of a diff that would be too long: the state, for all."""
         presences = await self._run.list(self._topic)
-        subscriptions = self._run.pubsub.subscriptions(self._topic)
-        self._dispatch(subscriptions, self._run.presence.state_event, presences.encoded)
-        for subscription in subscriptions:
-            presences.pushed_to(subscription, self._run.presence.state_event)
+        event = self._run.presence.state_event
+        message = Broadcast(self._topic, event, presences)
+        receivers = self._run.pubsub.subscriptions(self._topic)
+        dispatch(receivers, None, message, to_lingering=True)
+        twice = [each for each in receivers if presences.pushed_to(each, event)]
+        dispatch(twice, None, message, to_lingering=True)
         self._told(-1)
-
-    def _dispatch(self, subscriptions: Sequence[Subscription], event: str, payload: bytes) -> None:
-        message = Broadcast(self._topic, event, JsonPayload(payload))
-        dispatch(subscriptions, None, message, to_lingering=True)
 
     def _told(self, end: int) -> None:
         self._is_telling = False

@@ -42,27 +42,31 @@ class Fetcher:
         self._encoder = encoder
         self._shared: dict[str, tuple[int, asyncio.Task[Presences | None]]] = {}
 
-    async def list(self, topic: str, tracker: TrackerProtocol) -> bytes:
-        """The state of a topic, current at the moment this returns.
+    async def list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
+        """The state of a topic, current at the moment this returns, and its version.
 
-        Those who left during the fetch are dropped, those who came are fetched too; whoever
-        comes during the last of ``MAX_ROUNDS`` is listed bare.
+        Those who left during the fetch are dropped, those who came are fetched too. Whoever came
+        during the last of ``MAX_ROUNDS`` is listed bare; then the version is an earlier one, so
+        that whoever gets the state also gets the diff that has the rest.
         """
         fetched: Presences = {}
         asked: set[str] = set()  # refs that fetch was given
-        for _ in range(MAX_ROUNDS):
-            missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
-            if asked and not missing:
-                break
-            if not asked:
-                result = await self._fetch_shared(topic, tracker.version, missing)
+        version = tracker.version
+        missing = list(tracker.list(topic))
+        for round_number in range(MAX_ROUNDS):
+            if round_number == 0:
+                result = await self._fetch_shared(topic, version, missing)
             else:
                 result = await self._fetch(topic, missing)
             asked.update(entry.ref for entry in missing)
             _merge(fetched, _bare(missing) if result is None else result)
+            missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
             if not missing:
+                version = tracker.version
                 break
-        return self._encode_state(topic, tracker.list(topic), fetched, asked)
+            if round_number < MAX_ROUNDS - 1:
+                version = tracker.version
+        return self._encode_state(topic, tracker.list(topic), fetched, asked), version
 
     async def get_by_key(
         self, topic: str, key: str, tracker: TrackerProtocol

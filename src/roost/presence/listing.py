@@ -32,7 +32,7 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
         encoded: bytes,
         topic: str,
         version: int,
-        on_push: Callable[[PresenceList, object, str], None] | None = None,
+        on_push: Callable[[PresenceList, object, str], bool] | None = None,
     ) -> None:
         super().__init__(encoded)
         self.topic = topic
@@ -58,9 +58,8 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
 
     __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have none
 
-    def pushed_to(self, subscription: object, event: str) -> None:
-        if self._on_push is not None:
-            self._on_push(self, subscription, event)
+    def pushed_to(self, subscription: object, event: str) -> bool:
+        return self._on_push is not None and self._on_push(self, subscription, event)
 
     def __repr__(self) -> str:
         return f"PresenceList({self._entries!r}, topic={self.topic!r}, version={self.version})"

@@ -143,9 +143,7 @@ class Presence:
         if not run.tracks(channel, channel.topic, _key(key)):
             meta = {"online_at": int(time.time())} if meta is None else meta
             self.track(channel, key, meta)
-        presences = await run.list(channel.topic)
-        channel.push(self.state_event, presences)
-        return presences
+        return await run.push_list(channel)
 
     @asynccontextmanager
     async def lease(

@@ -13,8 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from roost.aliases import Meta
-from roost.channels.fastlane import Fastlane, Told
+from roost.channels.channel import Channel
+from roost.channels.fastlane import Fastlane, Told, dispatch
 from roost.crdt.origin import OriginId
+from roost.exceptions import NotJoined
 from roost.presence.announcer import Announcer
 from roost.presence.fetching import Fetcher
 from roost.presence.listing import PresenceList
@@ -103,17 +105,16 @@ class PresenceRun:
     # Reading.
 
     async def list(self, topic: str) -> PresenceList:
-        announcer = self._announcers.get(topic)
-        if not self.is_bare:
-            state = await self.fetcher.list(topic, self.tracker)
+        if self.is_bare:
             announcer = self._announcers.get(topic)
-        elif announcer is None:
-            state = b"{}"
+            state = b"{}" if announcer is None else announcer.state()
+            version = self.tracker.version
         else:
-            state = announcer.state()
+            state, version = await self.fetcher.list(topic, self.tracker)
+            announcer = self._announcers.get(topic)
         if announcer is not None:
             announcer.hand_out()
-        return PresenceList(state, topic, self.tracker.version, self._pushed)
+        return PresenceList(state, topic, version, self._pushed)
 
     async def get_by_key(self, topic: str, key: str) -> dict[str, Any] | None:
         return await self.fetcher.get_by_key(topic, key, self.tracker)
@@ -124,17 +125,42 @@ class PresenceRun:
     def count_connections(self, topic: str) -> int:
         return self.tracker.count_entries(topic)
 
-    def _pushed(self, presences: PresenceList, subscription: object, event: str) -> None:
-        """A list was pushed: remember what the client knows now."""
+    async def push_list(self, channel: Channel[Any]) -> PresenceList:
+        """Push a channel the list of its topic, and no diffs before it."""
+        subscription = channel.subscription
+        if subscription is None:
+            raise NotJoined(channel.topic)
+        lane: Fastlane = subscription.metadata
+        held = lane.held = []
+        try:
+            presences = await self.list(channel.topic)
+            channel.push(self.presence.state_event, presences)
+        finally:
+            lane.held = None
+        for end, message in held:
+            if end > presences.version:
+                dispatch((subscription,), None, message)
+        return presences
+
+    def _pushed(self, presences: PresenceList, subscription: object, event: str) -> bool:
+        """A list was pushed: remember what the client knows now.
+
+        Returns:
+            Whether the client needs it twice: it may apply diffs that it held back, which an
+            earlier channel of it was told, on top of the first.
+        """
         if event != self.presence.state_event or not isinstance(subscription, Subscription):
-            return
+            return False
         lane = subscription.metadata
         if subscription.topic != presences.topic or type(lane) is not Fastlane:
-            return
+            return False
+        is_needed_twice = lane.told_before
         announcer = self._announcers.get(presences.topic)
-        if announcer is not None and lane.told is not Told.DIFFS:
+        if announcer is not None and (is_needed_twice or lane.told is not Told.DIFFS):
             announcer.pushed(subscription, presences.version)
         lane.told = Told.STATE
+        lane.told_before = False
+        return is_needed_twice
 
     # Life.
 
