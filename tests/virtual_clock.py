@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["VirtualClockLoop", "run_virtually"]
+__all__ = ["VirtualClockLoop", "run_virtually", "virtually"]
 
 T = TypeVar("T")
 
@@ -48,3 +49,13 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end on a virtual clock."""
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         return runner.run(main)
+
+
+def virtually(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a virtual clock."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_virtually(test(*args, **kwargs))
+
+    return run
