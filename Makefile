@@ -17,7 +17,9 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT)
+# Deflate takes 51 to 124 kB for each connection; the access log has the parameters of clients.
+UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT) \
+    --no-access-log --ws-per-message-deflate false
 
 .PHONY: help demo interop test lint format lock bench clean
 
@@ -30,7 +32,8 @@ demo: .venv/server node_modules/demo ## install what the demo needs and serve it
 	$(UVICORN) --app-dir examples/demo app:app
 
 interop: .venv/server ## serve the app for comparisons with Phoenix on PORT (4000)
-	$(UVICORN) --app-dir examples/interop app:app
+	@echo "serving the interop app on http://$(HOST):$(PORT)"
+	$(UVICORN) --log-level warning --app-dir examples/interop app:app
 
 test: lint node_modules/dev ## install what the tests need and run everything
 	CHROMIUM="$$(scripts/find-chromium --install)"; export CHROMIUM; \

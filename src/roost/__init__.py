@@ -9,6 +9,7 @@ from roost.channels.socket import ConnectInfo, Socket
 from roost.exceptions import (
     AlreadyTracked,
     ConnectRefused,
+    InvalidKey,
     JoinRefused,
     NotTracked,
     ReplyError,
@@ -27,6 +28,7 @@ __all__ = [
     "ConnectRefused",
     "Drainer",
     "Endpoint",
+    "InvalidKey",
     "JoinRefused",
     "Mount",
     "NotTracked",

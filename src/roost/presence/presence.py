@@ -89,11 +89,11 @@ class Presence:
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.
         """
-        return self._current().track(owner, _topic(owner, topic), _key(key), meta)
+        return self._current().track(owner, _topic(owner, topic), self.check_key(key), meta)
 
     def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
         """Let a presence leave; nothing happens if there is none."""
-        self._current().untrack(owner, _topic(owner, topic), _key(key))
+        self._current().untrack(owner, _topic(owner, topic), self.check_key(key))
 
     def update(
         self,
@@ -121,7 +121,7 @@ class Presence:
         Example:
             ``online.update(self, user_id, lambda meta: {**meta, "status": "away"})``
         """
-        return self._current().update(owner, _topic(owner, topic), _key(key), meta)
+        return self._current().update(owner, _topic(owner, topic), self.check_key(key), meta)
 
     async def enter(
         self, channel: Channel[Any], key: str | int, meta: Meta | None = None
@@ -140,7 +140,7 @@ class Presence:
             NotJoined: The join was not accepted yet.
         """
         run = self._current()
-        if not run.tracks(channel, channel.topic, _key(key)):
+        if not run.tracks(channel, channel.topic, self.check_key(key)):
             meta = {"online_at": int(time.time())} if meta is None else meta
             self.track(channel, key, meta)
         return await run.push_list(channel)
@@ -154,7 +154,7 @@ class Presence:
         Example:
             ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
         """
-        lease = Lease(self, topic, _key(key))
+        lease = Lease(self, topic, self.check_key(key))
         self.track(lease, key, {} if meta is None else meta, topic=topic)
         try:
             yield lease
@@ -173,7 +173,7 @@ class Presence:
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:
         """The entry of one key, after ``fetch``; None if it is not there. O(1) without fetch."""
-        return await self._current().get_by_key(_where(where), _key(key))
+        return await self._current().get_by_key(_where(where), self.check_key(key))
 
     def count_users(self, where: str | Channel[Any]) -> int:
         """How many keys are in a topic. O(1)."""
@@ -186,6 +186,23 @@ class Presence:
     async def settled(self) -> None:
         """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
         await self._current().settled()
+
+    @staticmethod
+    def check_key(key: str | int) -> str:
+        """Return ``key`` as presences have it, or raise; for use in ``join``, to refuse in time.
+
+        Raises:
+            InvalidKey: The key is a name of JavaScript's object prototype, or no string.
+
+        Example:
+            >>> Presence.check_key(7)
+            '7'
+        """
+        if isinstance(key, int) and not isinstance(key, bool):
+            return str(key)
+        if not isinstance(key, str) or key in FORBIDDEN_KEYS:
+            raise InvalidKey(key)
+        return key
 
     # Life.
 
@@ -221,14 +238,6 @@ class Presence:
                 type(self).__qualname__, "name it in Endpoint(presences=[…]), and run the endpoint"
             )
         return self._run
-
-
-def _key(key: str | int) -> str:
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    if not isinstance(key, str) or key in FORBIDDEN_KEYS:
-        raise InvalidKey(key)
-    return key
 
 
 def _topic(owner: Owner, topic: str | None) -> str:
