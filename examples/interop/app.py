@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -67,8 +68,8 @@ class RoomChannel(Channel):
         return {}
 
     @event("ping")
-    def ping(self, payload: Any) -> Any:
-        return payload
+    def ping(self, payload: Any) -> None:
+        self.reply(payload)
 
     @event("ping_err")
     def ping_err(self, payload: Any) -> None:
@@ -94,13 +95,15 @@ class RoomChannel(Channel):
     @event("untrack")
     def untrack(self, payload: dict[str, Any]) -> dict[str, Any]:
         key, _ = self._key_and_meta(payload)
-        users.untrack(self, key)
+        with suppress(RoostError):
+            users.untrack(self, key)
         return {}
 
     @event("update_meta")
     def update_meta(self, payload: dict[str, Any]) -> dict[str, Any]:
         key, meta = self._key_and_meta(payload)
-        users.update(self, key, meta)
+        with suppress(RoostError):
+            users.update(self, key, meta)
         return {}
 
     @event("stop")
@@ -129,8 +132,8 @@ class PlainChannel(Channel):
         self.broadcast("shout", payload)
 
     @event("ping")
-    def ping(self, payload: Any) -> Any:
-        return payload
+    def ping(self, payload: Any) -> None:
+        self.reply(payload)
 
 
 class UserSocket(Socket):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -30,6 +30,9 @@ else:
 __all__ = ["Channel", "Handler", "ReplyRef", "event", "intercept"]
 
 logger = logging.getLogger("roost.channels")
+
+EMPTY: Mapping[str, Any] = {}
+"""The payload of a message that says all in its event."""
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
@@ -202,7 +205,7 @@ class Channel(Generic[Assigns]):
 
     # What an application calls.
 
-    def push(self, event: str, payload: Payload = None) -> None:
+    def push(self, event: str, payload: Payload = EMPTY) -> None:
         """Send an event to this channel's client.
 
         Args:
@@ -215,9 +218,9 @@ class Channel(Generic[Assigns]):
             PayloadError: The payload is neither.
             UnsupportedPayload: The client's protocol version can't carry bytes.
         """
-        self._runner.push(event, {} if payload is None else payload)
+        self._runner.push(event, payload)
 
-    def broadcast(self, event: str, payload: Payload = None) -> None:
+    def broadcast(self, event: str, payload: Payload = EMPTY) -> None:
         """Send an event to all subscribers of the topic on all nodes, this client included.
 
         Raises:
@@ -225,14 +228,14 @@ class Channel(Generic[Assigns]):
             ChannelClosed: The channel has ended.
             PayloadError: The payload is neither a JSON object nor bytes; nobody got it.
         """
-        self._runner.broadcast(event, {} if payload is None else payload, to_self=True)
+        self._runner.broadcast(event, payload, to_self=True)
 
-    def broadcast_from(self, event: str, payload: Payload = None) -> None:
+    def broadcast_from(self, event: str, payload: Payload = EMPTY) -> None:
         """``broadcast`` to all but this client; raises as ``broadcast`` does."""
-        self._runner.broadcast(event, {} if payload is None else payload, to_self=False)
+        self._runner.broadcast(event, payload, to_self=False)
 
     def reply(
-        self, payload: Payload = None, *, status: str = "ok", ref: ReplyRef | None = None
+        self, payload: Payload = EMPTY, *, status: str = "ok", ref: ReplyRef | None = None
     ) -> None:
         """Answer a message of the client, now or later, as often as needed.
 
@@ -332,9 +335,9 @@ class ReplyRef:
         self._runner = runner
         self._message = message
 
-    def reply(self, payload: Payload = None, *, status: str = "ok") -> None:
+    def reply(self, payload: Payload = EMPTY, *, status: str = "ok") -> None:
         """Answer it; raises as ``Channel.reply`` does."""
-        self._runner.reply(self._message, status, {} if payload is None else payload)
+        self._runner.reply(self._message, status, payload)
 
 
 def _declared(cls: type, attribute: str) -> dict[str, Handler]:
