@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from typing import Any
 
@@ -755,7 +754,6 @@ async def test_settled_waits_for_fetches():
 async def test_stopping_with_a_fetch_under_way_ends_it():
     """A stop cancels what is being fetched; nothing is left behind."""
     online = Fetched()
-    logging.getLogger("roost").setLevel(logging.INFO)
     async with ChannelCase(app(online)) as case:
         await join(case)
         online.default_delay = 60

@@ -76,7 +76,7 @@ def event(name: str, *, threaded: bool = False) -> Callable[[HandlerFunction], H
     def declare(function: HandlerFunction) -> HandlerFunction:
         if threaded and inspect.iscoroutinefunction(function):
             raise ConfigurationError(f"{function.__qualname__} is async: it can't be threaded")
-        setattr(function, _EVENT, Handler(name, function.__name__, threaded))
+        _declare(function, _EVENT, Handler(name, function.__name__, threaded))
         return function
 
     return declare
@@ -100,7 +100,7 @@ def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
     """
 
     def declare(function: HandlerFunction) -> HandlerFunction:
-        setattr(function, _INTERCEPT, Handler(name, function.__name__))
+        _declare(function, _INTERCEPT, Handler(name, function.__name__))
         return function
 
     return declare
@@ -340,17 +340,20 @@ class ReplyRef:
         self._runner.reply(self._message, status, payload)
 
 
+def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:
+    """Note on a method that it handles an event, besides those that it handles already."""
+    setattr(function, attribute, (*getattr(function, attribute, ()), handler))
+
+
 def _declared(cls: type, attribute: str) -> dict[str, Handler]:
     """The handlers that the body of ``cls`` declares."""
     handlers: dict[str, Handler] = {}
     for method, function in vars(cls).items():
-        handler = getattr(function, attribute, None)
-        if not isinstance(handler, Handler):
-            continue
-        if handler.event in handlers:
-            raise ConfigurationError(
-                f"{cls.__qualname__} has two handlers for {handler.event!r}: "
-                f"{handlers[handler.event].method} and {method}"
-            )
-        handlers[handler.event] = Handler(handler.event, method, handler.is_threaded)
+        for handler in getattr(function, attribute, ()):
+            if handler.event in handlers:
+                raise ConfigurationError(
+                    f"{cls.__qualname__} has two handlers for {handler.event!r}: "
+                    f"{handlers[handler.event].method} and {method}"
+                )
+            handlers[handler.event] = Handler(handler.event, method, handler.is_threaded)
     return handlers

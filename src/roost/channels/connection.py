@@ -168,6 +168,8 @@ class Connection:
 
     def _carry_out(self) -> None:
         for output in self._protocol.outputs():
+            if self._is_closed:  # by what was carried out just now
+                return
             match output:
                 case Message() | Reply():
                     self._send_answer(output)

@@ -31,7 +31,7 @@ from roost.channels.belongings import Belongings
 from roost.channels.channel import Channel, Handler, ReplyRef
 from roost.channels.fastlane import Fastlane, Transport, broadcast
 from roost.channels.hub import Hub
-from roost.channels.mailbox import Mailbox
+from roost.channels.mailbox import Mailbox, Step
 from roost.exceptions import (
     ChannelClosed,
     JoinRefused,
@@ -226,21 +226,26 @@ class ChannelRunner:
         self._check_open("send_after")
         return self._own().call_later(delay, partial(self._receive_info, message))
 
-    def _receive_broadcast(self, message: Broadcast) -> None:
-        """An intercepted broadcast; dropped and counted if the mailbox is full."""
-        if self._state is not _State.JOINED:
+    def _receive_broadcast(self, message: Any) -> None:
+        """Something on the channel's own topic: an intercepted broadcast, or for handle_info."""
+        handlers = self.channel.intercept_handlers
+        if isinstance(message, Broadcast) and message.event in handlers:
+            self._post(self._handle_intercept, message)
+        else:
+            self._receive_info(message)
+
+    def _receive_info(self, message: Any) -> None:
+        """A broadcast of another topic, or a timer's message."""
+        self._post(self._handle_info, _Info(message))
+
+    def _post(self, step: Step, argument: Any) -> None:
+        """Add to the mailbox what nobody waits for; dropped and counted if it is full."""
+        if self._state is _State.CLOSING or self._state is _State.ENDED:
             return
         if self._mailbox.is_full:
             self.host.hub.counters["mailbox_full"] += 1
         else:
-            self._mailbox.post(self._handle_intercept, message)
-
-    def _receive_info(self, message: Any) -> None:
-        """A broadcast of another topic, or a timer's message; dropped and counted likewise."""
-        try:
-            self.send(message)
-        except MailboxFull:
-            self.host.hub.counters["mailbox_full"] += 1
+            self._mailbox.post(step, argument)
 
     # Steps.
 
