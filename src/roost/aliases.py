@@ -11,7 +11,7 @@ Params: TypeAlias = dict[str, Any]
 """Parameters of a connect or a join: decoded JSON, or a decoded query string."""
 
 Payload: TypeAlias = Any
-"""What a message carries: a JSON object (a mapping with string keys), or bytes for a binary frame."""
+"""What a message carries: a JSON object (a mapping with string keys), or bytes (a binary frame)."""
 
 Meta: TypeAlias = Mapping[str, Any]
 """What is known of one presence: a small JSON object."""

@@ -32,7 +32,6 @@ Errors hold data; ``str()`` makes the sentence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -239,9 +238,10 @@ class NotTracked(RoostError, LookupError):
 
 
 class InvalidKey(RoostError, ValueError):
-    """A presence key that is a name of JavaScript's object prototype, or not a string or integer.
+    """A presence key that clients can't have.
 
-    Clients that keep presences in plain objects crash on such keys (CVE-2026-56812).
+    A name of JavaScript's object prototype would crash clients that keep presences in plain objects
+    (CVE-2026-56812); what is neither Unicode text nor an integer can't be sent to them.
     """
 
     def __init__(self, key: object) -> None:
@@ -250,8 +250,8 @@ class InvalidKey(RoostError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.key!r} can't be a presence key: expected a string or an integer that is no "
-            "name of JavaScript's object prototype"
+            f"{self.key!r} can't be a presence key: expected Unicode text that is no name of "
+            "JavaScript's object prototype, or an integer"
         )
 
 
@@ -297,9 +297,14 @@ class RemoteProtocolError(ProtocolError):
 
 
 class InvalidMessage(RemoteProtocolError, ValueError):
-    """A frame that can't be decoded into a message. It costs the sender its connection."""
+    """A frame that can't be decoded into a message. It costs the sender its connection.
 
-    def __init__(self, expected: str, got: Mapping[str, Any] | str | None = None) -> None:
+    Attributes:
+        expected: What a frame has there.
+        got: What this one has; never a part of its payload, which may hold passwords.
+    """
+
+    def __init__(self, expected: str, got: str | None = None) -> None:
         super().__init__(expected, got)
         self.expected = expected
         self.got = got

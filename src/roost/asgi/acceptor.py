@@ -15,10 +15,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from roost.asgi.drain import RESTART
 from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
 from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.query import parse_query
+from roost.asgi.run import Run
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.websocket import WebSocketTransport
 from roost.channels.connection import Connection
@@ -82,18 +84,17 @@ class Acceptor:
         send: Send,
         *,
         path_params: Mapping[str, str],
-        hub: Hub,
-        transports: dict[WebSocketTransport, Acceptor],
+        run: Run,
     ) -> None:
         """Shake hands and serve the connection to its end.
 
         Args:
             scope, receive, send: Of the ASGI server.
             path_params: What the pattern captured.
-            hub: Of the running endpoint.
-            transports: The connections being served; this one is in it meanwhile.
+            run: Of the endpoint.
         """
         await receive()  # websocket.connect
+        hub = run.hub
         try:
             socket, socket_id, serializer, subprotocol = await self._shake_hands(
                 scope, path_params, hub
@@ -102,6 +103,9 @@ class Acceptor:
             await deny(scope, send, denied.status, denied.body)
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        if run.is_ending:  # since the handshake began
+            await send({"type": "websocket.close", "code": RESTART, "reason": ""})
+            return
         transport = WebSocketTransport(receive, send, self._options, hub.counters)
         connection = Connection(
             hub,
@@ -113,11 +117,11 @@ class Acceptor:
             context=contextvars.copy_context(),
             socket_id=socket_id,
         )
-        transports[transport] = self
+        run.add(transport, self.mount.drainer)
         try:
             await transport.serve(connection)
         finally:
-            del transports[transport]
+            run.remove(transport)
 
     async def _shake_hands(
         self, scope: Scope, path_params: Mapping[str, str], hub: Hub
@@ -219,7 +223,10 @@ class Acceptor:
 
 async def deny(scope: Scope, send: Send, status: int, body: str = "") -> None:
     """Answer a handshake with an HTTP status; where the server can't, it answers 403."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
+    is_plain = status == 403 and not body
+    # Servers answer a close with a plain 403. uvicorn logs an error for any other answer (seen in
+    # 0.54, https://github.com/Kludex/uvicorn/pull/3138), so it gets one only where it is needed.
+    if is_plain or "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
         return
     data = body.encode()

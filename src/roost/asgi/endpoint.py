@@ -11,13 +11,12 @@ from typing import Any
 
 from roost.aliases import Payload
 from roost.asgi.acceptor import Acceptor, deny
-from roost.asgi.drain import drain, resolve
 from roost.asgi.lifespan import run_lifespan
 from roost.asgi.mount import Mount
 from roost.asgi.origin import CheckOrigin
+from roost.asgi.run import Run
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
-from roost.asgi.websocket import WebSocketTransport
-from roost.channels.fastlane import FASTLANE, broadcast, dispatch
+from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
@@ -31,16 +30,6 @@ from roost.wire.payload import prepare
 __all__ = ["Endpoint"]
 
 logger = logging.getLogger("roost.asgi")
-
-
-class _Run:
-    """What lives from start to stop."""
-
-    def __init__(self, hub: Hub) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.hub = hub
-        self.users = 0
-        self.transports: dict[WebSocketTransport, Acceptor] = {}
 
 
 class Endpoint:
@@ -111,38 +100,43 @@ class Endpoint:
             for path, mount in mounts.items()
             if mount.websocket is not False
         ]
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     # Life.
 
     async def start(self) -> None:
-        """Start the PubSub and the presences; each start needs a ``stop``."""
-        run = self._run
-        if run is not None and run.loop is not asyncio.get_running_loop():
-            if not run.loop.is_closed():
-                raise ConfigurationError("this endpoint is running on another event loop")
-            run = self._run = None  # a loop that was closed without stop took its run along
-        if run is None:
-            await self.pubsub.start()
-            self.pubsub.add_dispatcher(FASTLANE, dispatch)
-            for presence in self._presences:
-                await presence.start(self.pubsub)
-            hub = Hub(self.pubsub, filter_parameters=self._filter_parameters)
-            run = self._run = _Run(hub)
-        run.users += 1
+        """Start the PubSub and the presences; each start needs a ``stop``.
+
+        Raises:
+            ConfigurationError: The endpoint, or something that it is to start, runs elsewhere.
+        """
+        async with self._one_start_at_a_time():
+            run = self._run
+            if run is not None and run.loop is not asyncio.get_running_loop():
+                if not run.loop.is_closed():
+                    raise ConfigurationError("this endpoint is running on another event loop")
+                run = None  # a loop that was closed without stop took its run along
+            if run is None:
+                run = self._run = await Run.start(
+                    self.pubsub, self._presences, filter_parameters=self._filter_parameters
+                )
+            run.users += 1
 
     async def stop(self) -> None:
         """Close all connections (1012), let the channels clean up, and stop what was started."""
         run = self._current()
         run.users -= 1
-        if run.users:
-            return
-        self._run = None
-        await self._drain(run)
-        await run.hub.settled()
-        for presence in self._presences:
-            await presence.stop()
-        await self.pubsub.stop()
+        if run.users == 0:
+            self._run = None
+            await run.end()
+
+    def _one_start_at_a_time(self) -> asyncio.Lock:
+        # A lock belongs to one loop, an endpoint to several, one after the other.
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = (loop, asyncio.Lock())
+        return self._starting[1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Endpoint]:
@@ -161,17 +155,6 @@ class Endpoint:
     async def _lifespan(self) -> AsyncIterator[None]:
         async with self.running():
             yield
-
-    async def _drain(self, run: _Run) -> None:
-        by_acceptor: dict[Acceptor, list[WebSocketTransport]] = {}
-        for transport, acceptor in run.transports.items():
-            by_acceptor.setdefault(acceptor, []).append(transport)
-        drainers = [
-            drain(transports, drainer)
-            for acceptor, transports in by_acceptor.items()
-            if (drainer := resolve(acceptor.mount.drainer)) is not None
-        ]
-        await asyncio.gather(*drainers)
 
     # Serving.
 
@@ -194,8 +177,7 @@ class Endpoint:
                 receive,
                 send,
                 path_params=path_params,
-                hub=run.hub,
-                transports=run.transports,
+                run=run,
             )
             return
         if self._app is not None:
@@ -206,11 +188,14 @@ class Endpoint:
         else:
             await _respond(send, 404, "Not Found")
 
-    async def _running(self) -> _Run:
+    async def _running(self) -> Run:
         """The run; the first connection starts one if no lifespan did."""
         run = self._run
         if run is None or run.loop is not asyncio.get_running_loop():
             await self.start()
+            if self._current().users > 1:  # somebody else did, meanwhile
+                await self.stop()
+                return self._current()
             logger.warning(
                 "the endpoint was started by its first connection, and nothing will stop it: run "
                 "its lifespan, with FastAPI(lifespan=endpoint.lifespan), or `async with "
@@ -275,7 +260,7 @@ class Endpoint:
     @property
     def connection_count(self) -> int:
         """How many clients are connected to this process."""
-        return 0 if self._run is None else len(self._run.transports)
+        return 0 if self._run is None else self._run.connection_count
 
     def _broadcast(self, topic: str, event: str, payload: Payload, **options: Any) -> None:
         pubsub = self.pubsub
@@ -283,7 +268,7 @@ class Endpoint:
         prepared = prepare({} if payload is None else payload, pubsub.encoder)
         pubsub.call_soon(lambda: broadcast(pubsub, topic, event, prepared, **options))
 
-    def _current(self) -> _Run:
+    def _current(self) -> Run:
         if self._run is None:
             raise NotStarted(
                 "this endpoint", "run its lifespan, or `async with endpoint.running():`"
@@ -294,10 +279,10 @@ class Endpoint:
 def _relative_path(scope: Scope) -> str:
     """The path below where the endpoint is mounted."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+    root: str = scope.get("root_path", "").rstrip("/")
+    if path == root or path.startswith(f"{root}/"):
         return path[len(root) :]
-    return path
+    return path  # of a server or framework that takes the root off itself
 
 
 async def _not_an_upgrade(scope: Scope, send: Send) -> None:

@@ -22,53 +22,56 @@ async def run_lifespan(
     send: Send,
 ) -> None:
     """Enter ``context``, and the lifespan of ``app`` if it has one, from startup to shutdown."""
-    async with AsyncExitStack() as stack:
-        await receive()
-        try:
+    await receive()
+    step = "startup"
+    try:
+        async with AsyncExitStack() as stack:
             await stack.enter_async_context(context)
             if app is not None:
                 await stack.enter_async_context(_inner_lifespan(app, scope))
-        except Exception as error:
-            logger.exception("starting failed")
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        try:
-            await stack.aclose()
-        except Exception as error:
-            logger.exception("stopping failed")
-            await send({"type": "lifespan.shutdown.failed", "message": str(error)})
-            return
-    await send({"type": "lifespan.shutdown.complete"})
+            await send({"type": "lifespan.startup.complete"})
+            step = "shutdown"
+            await receive()
+    except Exception as error:
+        logger.exception("%s failed", step)
+        await send({"type": f"lifespan.{step}.failed", "message": str(error)})
+    else:
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 @asynccontextmanager
 async def _inner_lifespan(app: ASGIApp, scope: Scope) -> AsyncIterator[None]:
-    """Run the lifespan of an application; one without a lifespan (Django) is left alone."""
+    """Run the lifespan of an application; one without a lifespan (Django) is left alone.
+
+    Raises:
+        RuntimeError: The application failed to start, or to stop.
+    """
     to_app: asyncio.Queue[Event] = asyncio.Queue()
-    from_app: asyncio.Queue[Event | None] = asyncio.Queue()
+    from_app: asyncio.Queue[Event] = asyncio.Queue()
 
     async def run() -> None:
         try:
             await app(scope, to_app.get, from_app.put)
-        except Exception as error:  # the specification: an app without lifespan raises
-            logger.debug("the application has no lifespan: %r", error)
-        finally:
-            from_app.put_nowait(None)
+        except Exception as error:
+            logger.debug("the lifespan of the application raised %r", error)
+            from_app.put_nowait({"type": "raised", "message": repr(error)})
+        else:
+            from_app.put_nowait({"type": "returned"})
 
     task = asyncio.create_task(run())
-    to_app.put_nowait({"type": "lifespan.startup"})
-    answer = await from_app.get()
-    if answer is not None and answer["type"] == "lifespan.startup.failed":
-        await task
-        raise RuntimeError(answer.get("message") or "the application failed to start")
     try:
+        to_app.put_nowait({"type": "lifespan.startup"})
+        answer = await from_app.get()
+        if answer["type"] == "lifespan.startup.failed":
+            raise RuntimeError(answer.get("message") or "the application failed to start")
+        # The specification: an application that raises or returns at once has no lifespan.
+        has_lifespan = answer["type"] == "lifespan.startup.complete"
         yield
-    finally:
-        if answer is not None:
+        if has_lifespan:
             to_app.put_nowait({"type": "lifespan.shutdown"})
             answer = await from_app.get()
-            if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-                logger.error("the application failed to stop: %s", answer.get("message"))
-        await task
+            if answer["type"] != "lifespan.shutdown.complete":
+                raise RuntimeError(answer.get("message") or "the application failed to stop")
+    finally:
+        task.cancel()  # what it has to do is done, or the server can't wait
+        await asyncio.wait({task})

@@ -112,7 +112,8 @@ class WebSocketTransport:
         """Receive until the connection ends, by whichever side."""
         self._connection = connection
         self._serving = asyncio.current_task()
-        self._set_timer(self._options.timeout, self._check)
+        if self._is_open:
+            self._check()
         try:
             while True:
                 event = await self._receive()
@@ -139,12 +140,12 @@ class WebSocketTransport:
         text = event.get("text")
         data: str | bytes = event["bytes"] if text is None else text
         if self._is_too_big(data):
-            self._fail(TOO_BIG, "a message is over %d bytes", self._options.max_frame_size)
+            self._fail(TOO_BIG, f"a message is over {self._options.max_frame_size} bytes")
             return
         try:
             self._connection.receive_frame(data)
         except InvalidMessage as error:
-            self._fail(INTERNAL_ERROR, "%s", error)
+            self._fail(INTERNAL_ERROR, str(error))
         except Exception:
             logger.exception("handling a message failed")
             self._fail(INTERNAL_ERROR, "handling a message failed")
@@ -156,8 +157,8 @@ class WebSocketTransport:
         # A character has at most four bytes: only long texts need to be measured.
         return isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit
 
-    def _fail(self, code: int, reason: str, *args: object) -> None:
-        logger.warning(f"closing a connection with %d: {reason}", code, *args)  # noqa: G004
+    def _fail(self, code: int, reason: str) -> None:
+        logger.warning("closing a connection with %d: %s", code, reason)
         self.close(code)
         if self._connection is not None:
             self._connection.close("closed")
@@ -180,6 +181,7 @@ class WebSocketTransport:
         except Exception as error:  # servers raise all sorts of things when the client is gone
             logger.debug("the client is gone: %r", error)
             self._is_open = False
+            self._abandon()
         finally:
             if self._writer is asyncio.current_task():
                 self._writing_since = None
@@ -190,13 +192,13 @@ class WebSocketTransport:
     def _check(self) -> None:
         """Close if the client is silent or does not read; else look again when it might be."""
         now = self._loop.time()
-        if self._writing_since is not None:
-            if now - self._writing_since >= self._options.send_timeout:
-                self._drop_slow_consumer(f"a write takes over {self._options.send_timeout} s")
-                return
+        since = self._writing_since
+        if since is not None and now - since >= self._options.send_timeout:
+            self._drop_slow_consumer(f"a write takes over {self._options.send_timeout} s")
+            return
         rest = self._received_at + self._options.timeout - now
         if rest <= 0:
-            self._fail(PROTOCOL_ERROR, "no data for %s s", self._options.timeout)
+            self._fail(PROTOCOL_ERROR, f"no data for {self._options.timeout} s")
             return
         self._set_timer(min(rest, self._options.send_timeout), self._check)
 
@@ -204,14 +206,14 @@ class WebSocketTransport:
         self._counters["slow_consumer"] += 1
         self._buffer.clear()
         self._buffer_size = 0
-        self._fail(TRY_AGAIN_LATER, "slow consumer: %s", reason)
+        self._fail(TRY_AGAIN_LATER, f"slow consumer: {reason}")
         if self._writing_since is not None and self._writer is not None:
             # The write under way may never end; the close is tried without it.
             self._writer.cancel()
             self._writer = self._loop.create_task(self._write())
 
     def _abandon(self) -> None:
-        """The client did not answer our close."""
+        """The client did not answer our close, or can't be written to: stop receiving."""
         if self._serving is not None:
             self._serving.cancel()
 

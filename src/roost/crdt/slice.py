@@ -47,11 +47,12 @@ class Slice:
 
     Args:
         origin: Whose slice it is.
-        log_count: How many changes the log holds at least; it holds at most twice as many.
+        log_count: How many changes the log holds at least, once there were as many; it holds at
+            most twice as many.
 
     Example:
         >>> mine = Slice(OriginId("a", 1, 7))
-        >>> alice = mine.add("room:1", "alice", b'{"phx_ref":"…"}', owner=1)
+        >>> alice = mine.add("room:1", "alice", b"{}", owner=1)
         >>> mine.remove(alice)
         >>> mine.seq, list(mine), mine.range_from(0).removed
         (2, [], (1,))
@@ -120,5 +121,6 @@ class Slice:
         self.seq += 1
         self._log.append((added, removed))
         if len(self._log) > 2 * self._log_count:  # dropped in halves: O(1) for each change
-            del self._log[: self._log_count]
-            self._log_start += self._log_count
+            dropped = len(self._log) - self._log_count
+            del self._log[:dropped]
+            self._log_start += dropped

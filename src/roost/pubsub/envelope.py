@@ -1,8 +1,11 @@
 """Messages between nodes as bytes; nothing is ever unpickled.
 
 An envelope is a MessagePack array: format version, topic, name of the dispatcher or nil, then
-either ``[0, message]`` for a message of JSON values or ``[1, event, is_binary, payload]`` for a
+either ``0, message`` for a message of plain values or ``1, event, is_binary, payload`` for a
 broadcast, whose payload travels as the bytes that its origin encoded.
+
+Plain values are those that MessagePack has: None, bool, int of 64 bits, float, str, bytes, and
+lists and dicts of them. A tuple arrives as a list, a date as text.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from roost.exceptions import InvalidMessage, PayloadError
-from roost.strict_json import DECODE_ERRORS, decode_json
+from roost.strict_json import DECODE_ERRORS
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
 
@@ -28,7 +31,7 @@ class Envelope(msgspec.Struct, frozen=True):
     Args:
         topic: Topic that it is published on.
         dispatcher: Name under which every node knows the dispatcher; None for the default one.
-        message: A ``Broadcast`` with an encoded payload, or JSON values.
+        message: A ``Broadcast`` with an encoded payload, or plain values.
     """
 
     topic: str
@@ -44,19 +47,24 @@ def encode_envelope(envelope: Envelope) -> bytes:
     """Return the bytes of an envelope.
 
     Raises:
-        PayloadError: The message is neither a broadcast nor made of JSON values.
+        PayloadError: The message is neither a broadcast nor made of plain values.
     """
     message = envelope.message
-    if isinstance(message, Broadcast):
-        payload = message.payload
-        is_binary = isinstance(payload, bytes)
-        data = payload if is_binary else payload.encoded
-        body: list[Any] = [_BROADCAST, message.event, is_binary, data]
-    else:
-        body = [_PLAIN, message]
+    match message:
+        case Broadcast(_, event, bytes(payload)):
+            body: list[Any] = [_BROADCAST, event, True, payload]
+        case Broadcast(_, event, JsonPayload() as payload):
+            body = [_BROADCAST, event, False, payload.encoded]
+        case Broadcast(_, _, payload):
+            raise PayloadError(
+                f"a Broadcast to other nodes carries bytes or a JsonPayload, got "
+                f"{type(payload).__name__}: call endpoint.broadcast, which encodes it"
+            )
+        case _:
+            body = [_PLAIN, message]
     try:
         return _encode([FORMAT_VERSION, envelope.topic, envelope.dispatcher, *body])
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadError(f"can't send {type(message).__name__} to other nodes") from error
 
 
@@ -67,19 +75,33 @@ def decode_envelope(data: bytes) -> Envelope:
         InvalidMessage: The bytes are no envelope, or one of another format.
     """
     try:
-        match _decode(data):
-            case [1, str(topic), None | str() as dispatcher, 0, message]:
+        fields = _decode(data)
+        if fields[:1] != [FORMAT_VERSION]:
+            raise InvalidMessage(f"an envelope of format {FORMAT_VERSION}", _version(fields))
+        match fields[1:]:
+            case [str(topic), None | str() as dispatcher, 0, message]:
                 return Envelope(topic, dispatcher, message)
-            case [1, str(topic), None | str() as dispatcher, 1, str(event), is_binary, bytes(body)]:
-                if not is_binary:
-                    decode_json(body)
-                payload = body if is_binary else JsonPayload(body)
+            case [str(topic), None | str() as dispatcher, 1, str(event), True, bytes(payload)]:
                 return Envelope(topic, dispatcher, Broadcast(topic, event, payload))
-            case [version, *_]:
-                raise InvalidMessage("an envelope of format 1", f"format {version!r}")
-            case _:
-                raise InvalidMessage("an envelope", "an empty array")
+            case [str(topic), None | str() as dispatcher, 1, str(event), False, bytes(encoded)]:
+                return Envelope(topic, dispatcher, Broadcast(topic, event, _json_object(encoded)))
     except DECODE_ERRORS as error:
         if isinstance(error, InvalidMessage):
             raise
         raise InvalidMessage("an envelope", str(error)) from error
+    raise InvalidMessage("topic, dispatcher, and a message or a broadcast in an envelope")
+
+
+def _version(fields: list[Any]) -> str:
+    match fields:
+        case [int(version), *_]:
+            return f"format {version}"
+        case _:
+            return "no format version"
+
+
+def _json_object(encoded: bytes) -> JsonPayload:
+    payload = JsonPayload(encoded)
+    if not isinstance(payload.decode(), dict):
+        raise InvalidMessage("a broadcast's payload to be a JSON object or bytes")
+    return payload

@@ -73,6 +73,7 @@ class PubSub:
         self._dispatchers: dict[str, Dispatcher] = dict(dispatchers or {})
         self._names = {dispatcher: name for name, dispatcher in self._dispatchers.items()}
         self._run: _Run | None = None
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     @property
     def node_name(self) -> str:
@@ -82,24 +83,42 @@ class PubSub:
     # Life.
 
     async def start(self) -> None:
-        """Start, or join the users of a run of this loop."""
-        run = self._run
-        if run is not None and run.loop is not asyncio.get_running_loop():
-            if not run.loop.is_closed():
-                raise ConfigurationError("this PubSub is running on another event loop")
-            run = None  # a loop that was closed without stop took its run along
-        if run is None:
-            run = self._run = _Run()
-            await self.adapter.start(self._receive, _LogLinks())
-        run.users += 1
+        """Start, or join the users of a run of this loop; each start needs a ``stop``.
+
+        Raises:
+            ConfigurationError: It is running on another event loop.
+        """
+        async with self._one_at_a_time():
+            run = self._run
+            if run is not None and run.loop is not asyncio.get_running_loop():
+                if not run.loop.is_closed():
+                    raise ConfigurationError("this PubSub is running on another event loop")
+                run = None  # a loop that was closed without stop took its run along
+            if run is None:
+                run = _Run()
+                await self.adapter.start(self._receive, _LogLinks())
+                self._run = run
+            run.users += 1
 
     async def stop(self) -> None:
-        """End the run when its last user stops it."""
-        run = self._current()
-        run.users -= 1
-        if run.users == 0:
-            self._run = None
-            await self.adapter.close()
+        """End the run when its last user stops it.
+
+        Raises:
+            NotStarted: There is no run.
+        """
+        async with self._one_at_a_time():
+            run = self._current()
+            run.users -= 1
+            if run.users == 0:
+                self._run = None
+                await self.adapter.close()
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """The lock that keeps a start from overtaking a stop; a lock belongs to its loop."""
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = (loop, asyncio.Lock())
+        return self._lock[1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[PubSub]:
@@ -180,7 +199,8 @@ class PubSub:
 
         Args:
             topic: Where.
-            message: Any value; JSON values or a ``Broadcast`` if there are other nodes.
+            message: Any value; if there are other nodes, a ``Broadcast``, or what MessagePack has:
+                None, bool, numbers, str, bytes, and lists and dicts of them.
             sender: Whose subscriptions are skipped; it lives on this node.
             dispatcher: Hands the message to the subscriptions; a dispatcher of your own must be
                 among ``dispatchers`` if there are other nodes.
@@ -188,7 +208,9 @@ class PubSub:
         Raises:
             PayloadError: The message can't be sent to other nodes; nobody got it.
             ConfigurationError: The dispatcher has no name.
+            NotStarted, WrongThread: As ``check_thread``.
         """
+        self.check_thread("broadcast")
         if self.adapter.reaches_others:
             self.adapter.publish(self._envelope(topic, message, dispatcher))
         self.local_broadcast(topic, message, sender=sender, dispatcher=dispatcher)
@@ -226,7 +248,12 @@ class PubSub:
         *,
         dispatcher: Dispatcher = deliver_to_all,
     ) -> None:
-        """Publish to the subscribers on one node; nothing happens if there is no such node."""
+        """Publish to the subscribers on one node; nothing happens if there is no such node.
+
+        Raises:
+            PayloadError, ConfigurationError, NotStarted, WrongThread: As ``broadcast``.
+        """
+        self.check_thread("broadcast")
         if node_name == self.node_name:
             self.local_broadcast(topic, message, dispatcher=dispatcher)
         elif self.adapter.reaches_others:
@@ -246,20 +273,27 @@ class PubSub:
         return encode_envelope(Envelope(topic, name, message))
 
     def _receive(self, data: bytes) -> None:
-        """A message of another node; a bad one is dropped and counted, it must not end the loop."""
+        """A message of another node; a bad one is dropped, it must not end the adapter."""
+        if self._run is None:
+            return  # starting, or stopping: there is nobody here
         try:
             envelope = decode_envelope(data)
         except InvalidMessage as error:
-            self.counters["invalid_envelope"] += 1
-            logger.warning("dropped a message of another node: %s", error)
+            self._drop("invalid_envelope", error)
             return
         name = envelope.dispatcher
         dispatcher = deliver_to_all if name is None else self._dispatchers.get(name)
         if dispatcher is None:
-            self.counters["unknown_dispatcher"] += 1
-            logger.warning("dropped a message for a dispatcher unknown here: %r", name)
+            self._drop("unknown_dispatcher", f"nobody here knows its dispatcher {name!r}")
             return
-        self.local_broadcast(envelope.topic, envelope.message, dispatcher=dispatcher)
+        try:
+            self.local_broadcast(envelope.topic, envelope.message, dispatcher=dispatcher)
+        except Exception as error:  # a message that is none for this dispatcher, say
+            self._drop("failed_dispatch", error)
+
+    def _drop(self, reason: str, explanation: object) -> None:
+        self.counters[reason] += 1
+        logger.warning("dropped a message of another node: %s", explanation)
 
     def _current(self) -> _Run:
         run = self._run

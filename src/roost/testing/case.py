@@ -7,17 +7,19 @@ same push twice needs two pushes.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, Self
 
 from roost.aliases import Params
 from roost.asgi.endpoint import Endpoint
-from roost.channels.channel import Channel
+from roost.channels.channel import EMPTY, Channel
 from roost.channels.connection import Connection
 from roost.channels.router import Route, Router
+from roost.channels.runner import ChannelRunner
 from roost.channels.socket import ConnectInfo, Socket
 from roost.exceptions import JoinRefused
 from roost.strict_json import JsonEncoder, decode_json
@@ -69,22 +71,38 @@ class ChannelCase:
 
         Raises:
             ConnectRefused: As ``connect`` raised it.
+            TypeError: ``connect`` or ``id`` returned what the server would refuse.
         """
         instance = socket()
-        result: Any = instance.connect(_as_json(params or {}), info or ConnectInfo())
+        # Each client has a context of its own, as on a server: the test's does not change.
+        context = contextvars.copy_context()
+        result: Any = context.run(instance.connect, _as_json(params or {}), info or ConnectInfo())
         if inspect.isawaitable(result):
-            await result
-        return self.client(instance, id=instance.id())
+            loop = asyncio.get_running_loop()
+            result = await loop.create_task(_await(result), context=context)
+        if result is not None:
+            raise TypeError(f"connect returned {result!r}: expected None, or ConnectRefused raised")
+        id: Any = context.run(instance.id)
+        if not isinstance(id, str | None):
+            raise TypeError(f"id returned {id!r}: expected a string or None")
+        return self._add(ClientCase(self, instance, id, context))
 
     def client(self, socket: Socket, *, id: str | None = None) -> ClientCase:
         """A client whose socket is connected already: set its assigns before you give it."""
-        client = ClientCase(self, socket, id)
-        self._clients.append(client)
-        return client
+        return self._add(ClientCase(self, socket, id, contextvars.copy_context()))
 
     def broadcast(self, topic: str, event: str, payload: Any = None) -> None:
         """Broadcast through the endpoint."""
         self.endpoint.broadcast(topic, event, payload)
+
+    async def settled(self) -> None:
+        """Wait until every channel that is ending has cleaned up."""
+        await self.endpoint.hub.settled()
+        await asyncio.sleep(0)  # the connection hears of an end in the tick after it
+
+    def _add(self, client: ClientCase) -> ClientCase:
+        self._clients.append(client)
+        return client
 
 
 class ClientCase:
@@ -93,9 +111,12 @@ class ClientCase:
     Attributes:
         socket: The server's ``Socket``.
         id: Its id.
+        transport: What the server wrote and no assertion took yet.
     """
 
-    def __init__(self, case: ChannelCase, socket: Socket, id: str | None) -> None:
+    def __init__(
+        self, case: ChannelCase, socket: Socket, id: str | None, context: contextvars.Context
+    ) -> None:
         hub = case.endpoint.hub
         self.case = case
         self.socket = socket
@@ -103,16 +124,17 @@ class ClientCase:
         self.transport = RecordingTransport()
         self._refs = count(1)
         self._routes = _Routes(socket.channels)
-        self.connection = Connection(
+        self.connection = _Connection(
             hub,
             socket,
             self.transport,
-            V2Serializer(hub.pubsub.encoder),
+            hub.serializer(V2Serializer),
             router=self._routes,
             max_channels=socket.max_channels,
-            context=contextvars.copy_context(),
+            context=context,
             socket_id=id,
         )
+        self.connection.joined = []
 
     async def join(
         self,
@@ -138,14 +160,18 @@ class ClientCase:
             self._routes.override(topic, channel)
         joined = JoinedCase(self, topic, self._next_ref())
         self.send(joined.join_ref, joined.join_ref, topic, JOIN, params or {})
-        reply = await joined.take_join_reply(timeout)
-        if reply.status != "ok":
-            raise JoinRefused(reply.response)
+        try:
+            reply = await joined.take_join_reply(timeout)
+            if reply.status != "ok":
+                raise JoinRefused(reply.response)
+        except BaseException:
+            joined.unsubscribe()
+            raise
         joined.response = reply.response
         joined.channel = next(
             runner.channel
-            for runner in self.connection.runners
-            if runner.topic == topic and runner.is_joined
+            for runner in self.connection.joined
+            if runner.join_ref == joined.join_ref
         )
         return joined
 
@@ -190,10 +216,10 @@ class JoinedCase:
         pubsub = client.case.endpoint.pubsub
         self._subscription = pubsub.subscribe(topic, self._broadcasts.add)
 
-    def push(self, event: str, payload: Any = None) -> str:
+    def push(self, event: str, payload: Any = EMPTY) -> str:
         """Send an event to the channel and return its ref."""
         ref = self.client._next_ref()
-        self.client.send(self.join_ref, ref, self.topic, event, {} if payload is None else payload)
+        self.client.send(self.join_ref, ref, self.topic, event, payload)
         return ref
 
     def leave(self) -> str:
@@ -201,9 +227,20 @@ class JoinedCase:
         return self.push(LEAVE)
 
     async def close(self) -> None:
-        """End the channel as the end of its connection would, and wait for its clean-up."""
-        self.channel._runner.end("closed")
-        await self.client.case.endpoint.hub.settled()
+        """End the channel as the end of its connection would, and wait until it is gone.
+
+        ``terminate`` gets ``"closed"``. A handler that runs, and ``terminate``, have the channel's
+        ``shutdown_timeout``. Nothing happens if the channel has ended.
+        """
+        runner = self.channel._runner
+        if runner.is_joined:
+            self.client.connection.channel_closed(runner)
+            runner.end("closed")
+        await self.client.case.settled()
+
+    def unsubscribe(self) -> None:
+        """Watch the broadcasts of the topic no longer; ``join`` began that."""
+        self.client.case.endpoint.unsubscribe(self._subscription)
 
     def broadcast_from(self, event: str, payload: Any = None) -> None:
         """Broadcast on the topic; ``assert_broadcast`` of this client does not see it."""
@@ -360,6 +397,18 @@ class JoinedCase:
             raise AssertionError(f"unexpected on {self.topic!r}: {received!r}")
 
 
+class _Connection(Connection):
+    """A connection that remembers its joins, so that a test finds a channel that has ended, too."""
+
+    __slots__ = ("joined",)
+
+    joined: list[ChannelRunner]
+
+    def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
+        self.joined.append(runner)
+        super().join_succeeded(runner, response)
+
+
 class _Routes(Router):
     """A router whose routes a test may override."""
 
@@ -374,6 +423,10 @@ class _Routes(Router):
 
     def find(self, topic: str) -> Route | None:
         return self._overrides.get(topic) or super().find(topic)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def _as_json(value: Any) -> Any:

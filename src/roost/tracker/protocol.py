@@ -22,9 +22,9 @@ from roost.crdt.entry import Entry
 from roost.crdt.index import OwnerIndex, TopicIndex
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
-from roost.exceptions import AlreadyTracked, LocalProtocolError, NotTracked
+from roost.exceptions import AlreadyTracked, InvalidKey, LocalProtocolError, NotTracked
 from roost.strict_json import JsonEncoder
-from roost.tracker.meta import decode_meta, encode_meta
+from roost.tracker.meta import add_refs, decode_meta, encode_meta
 
 __all__ = ["Joined", "Left", "TrackerEvent", "TrackerProtocol", "Updated"]
 
@@ -91,13 +91,17 @@ class TrackerProtocol:
 
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; update it instead.
+            InvalidKey: ``key`` is not Unicode text, and no client could be told of it.
             PayloadError: ``meta`` is not a JSON object.
         """
+        key = _plain_text(key)
+        encoded = encode_meta(self._encoder, meta)
+        # From here on no code of the application runs.
         if self._owners.get(owner, topic, key) is not None:
             raise AlreadyTracked(topic, key)
         own = self._slice
         ref = own.next_ref
-        entry = own.add(topic, key, encode_meta(self._encoder, meta, ref), owner=owner)
+        entry = own.add(topic, key, add_refs(encoded, ref), owner=owner)
         self._owners.put(entry)
         self._visible.add(entry)
         self.version += 1
@@ -136,18 +140,20 @@ class TrackerProtocol:
         Raises:
             NotTracked: The owner does not track this key in this topic.
             PayloadError: The new meta is not a JSON object.
-            LocalProtocolError: The function itself changed the presence.
+            LocalProtocolError: The function, or an ``encode_hook``, changed the presence itself.
         """
         old = self._owners.get(owner, topic, key)
         if old is None:
             raise NotTracked(topic, key)
         if callable(meta):
             meta = meta(decode_meta(old.meta))
-            if self._owners.get(owner, topic, key) is not old:
-                raise LocalProtocolError("an update function changed the presence it updates")
+        encoded = encode_meta(self._encoder, meta)
+        # From here on no code of the application runs.
+        if self._owners.get(owner, topic, key) is not old:
+            raise LocalProtocolError(f"the update of {key!r} in {topic!r} changed it on its way")
         own = self._slice
         ref = own.next_ref
-        new = own.replace(old, encode_meta(self._encoder, meta, ref, old.ref))
+        new = own.replace(old, add_refs(encoded, ref, old.ref))
         self._owners.put(new)
         self._visible.replace(old, new)
         self.version += 1
@@ -192,3 +198,11 @@ class TrackerProtocol:
     def tracks(self, topic: str, key: str, *, owner: int) -> bool:
         """Whether ``owner`` tracks ``key`` in ``topic``."""
         return self._owners.get(owner, topic, key) is not None
+
+
+def _plain_text(key: str) -> str:
+    """``key`` as a plain str: no subclass, which would not encode, and no lone surrogate."""
+    try:
+        return key.encode().decode()
+    except UnicodeEncodeError as error:
+        raise InvalidKey(key) from error

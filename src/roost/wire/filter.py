@@ -14,7 +14,7 @@ DEFAULT_NAMES: Final = ("password", "token", "secret")
 class ParameterFilter:
     """Mask the values of parameters whose names contain one of ``names``.
 
-    The ``value`` of a form event is a query string; it is masked as a whole if it has such a
+    The ``value`` of a form event is a query string; it is masked as a whole if it may have such a
     parameter, well-formed or not, as in Phoenix.
 
     Args:
@@ -52,4 +52,5 @@ class ParameterFilter:
         return any(part in lower for part in self._names)
 
     def _hides_in_query(self, query: str) -> bool:
-        return "=" in query and any(self._hides(pair.split("=")[0]) for pair in query.split("&"))
+        lower = query.lower()
+        return any("=" in lower[lower.find(part) :] for part in self._names if part in lower)

@@ -55,6 +55,19 @@ class Message(msgspec.Struct, frozen=True):
     payload: Any
 
     @classmethod
+    def from_fields(cls, join_ref: Any, ref: Any, topic: Any, event: Any, payload: Any) -> Message:
+        """Make a message of decoded fields.
+
+        Raises:
+            InvalidMessage: Topic or event is not a string.
+        """
+        if type(topic) is not str:
+            raise InvalidMessage("topic to be a string", type(topic).__name__)
+        if type(event) is not str:
+            raise InvalidMessage("event to be a string", type(event).__name__)
+        return cls(join_ref, ref, topic, event, payload)
+
+    @classmethod
     def from_map(cls, fields: Mapping[str, Any]) -> Message:
         """Make a message of a decoded V1 object; further keys are ignored.
 
@@ -64,10 +77,13 @@ class Message(msgspec.Struct, frozen=True):
         for name in _REQUIRED:
             if name not in fields:
                 raise InvalidMessage(f"an object with the key {name!r}")
-        topic, event = fields["topic"], fields["event"]
-        if type(topic) is not str or type(event) is not str:
-            raise InvalidMessage("topic and event to be strings")
-        return cls(fields.get("join_ref"), fields["ref"], topic, event, fields["payload"])
+        return cls.from_fields(
+            fields.get("join_ref"),
+            fields["ref"],
+            fields["topic"],
+            fields["event"],
+            fields["payload"],
+        )
 
     def __repr__(self) -> str:
         """Show the message with passwords and tokens masked: messages end up in logs."""

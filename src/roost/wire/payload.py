@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from roost.exceptions import PayloadError
 from roost.strict_json import JsonEncoder, decode_json
 
-__all__ = ["JsonPayload", "prepare"]
+__all__ = ["BYTES", "JsonPayload", "prepare"]
+
+BYTES: Final = (bytes, bytearray, memoryview)
+"""Payloads that go into binary frames."""
 
 
 class JsonPayload:
@@ -30,17 +33,21 @@ class JsonPayload:
     @property
     def is_object(self) -> bool:
         """Whether it is a JSON object."""
-        return self.encoded.startswith(b"{")
+        return self.encoded.lstrip().startswith(b"{")
 
     def decode(self) -> Any:
         """The payload as Python values, made anew for each caller, who may change them."""
         return decode_json(self.encoded)
 
-    def pushed_to(self, subscription: object, event: str) -> None:
-        """Called when a channel has pushed this payload as ``event``; by default nothing happens.
+    def pushed_to(self, subscription: object, event: str) -> bool:
+        """Called when a channel has pushed this payload as ``event``.
 
         A list of presences notes here up to which version the subscription knows its topic.
+
+        Returns:
+            Whether it must be pushed once more.
         """
+        return False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoded!r})"
@@ -54,7 +61,7 @@ def prepare(payload: Any, encoder: JsonEncoder) -> JsonPayload | bytes:
     """
     if isinstance(payload, JsonPayload):
         prepared = payload
-    elif isinstance(payload, bytes | bytearray | memoryview):
+    elif isinstance(payload, BYTES):
         return bytes(payload)
     else:
         prepared = JsonPayload(encoder.encode(payload))

@@ -27,7 +27,8 @@ would decide it first; a leave followed by a join is answered in that order, whe
 join's reply overtake; a full waiting line answers ``overloaded``.
 
 On a duplicate join the client is told of the old channel's end (``phx_close``) after the new
-join's reply, as Phoenix does: clients match on the join_ref.
+join's reply, as Phoenix does: clients match on the join_ref. Only where many joins cancel each
+other before any is answered the oldest ends are told at once.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ __all__ = [
 
 MAX_CHANNELS: Final = 100  # channels of one connection, as in Phoenix
 MAX_WAITING: Final = 1_000  # messages that wait behind one join
+MAX_NOTICES: Final = 10  # ends of channels that wait for the reply of one join
 
 _NO_ROUTE: Final = {"reason": "unmatched topic"}
 _TOO_MANY: Final = {"reason": "too many channels joined"}
@@ -135,7 +137,8 @@ class ConnectionProtocol:
 
     Args:
         has_route: Whether a topic can be joined.
-        max_channels: Channels that the connection may have at once, joins being decided included.
+        max_channels: Channels that the connection may have at once, joins being decided and
+            channels cleaning up included.
         max_waiting: Messages that wait behind one join; more are answered ``overloaded``.
 
     Example:
@@ -196,7 +199,7 @@ class ConnectionProtocol:
             has_left = slot.leave is not None  # it just did not get to it yet
             self._stop(slot, StopReason.LEFT if has_left else StopReason.DUPLICATE_JOIN)
             self._wait(slot, message)
-        elif message.join_ref is None or message.join_ref == slot.join.join_ref:
+        elif _is_meant(message, slot):
             if message.event == LEAVE:
                 slot.state = _State.LEAVING
                 slot.leave = slot.leave or message
@@ -207,12 +210,11 @@ class ConnectionProtocol:
         if message.event == JOIN:
             self._stop(slot, StopReason.DUPLICATE_JOIN)
             self._wait(slot, message)
-        elif message.join_ref is None or message.join_ref == slot.join.join_ref:
-            if message.event == LEAVE:
-                slot.leave = message
-                self._stop(slot, StopReason.LEFT)
-            else:
-                self._wait(slot, message)
+        elif message.event == LEAVE and _is_meant(message, slot):
+            slot.leave = message
+            self._stop(slot, StopReason.LEFT)
+        else:
+            self._wait(slot, message)
 
     # In: from the channels.
 
@@ -251,9 +253,11 @@ class ConnectionProtocol:
             self.channel_ended(channel_id)
 
     def channel_ended(self, channel_id: int) -> None:
-        """The channel is gone, and has cleaned up."""
+        """The channel is gone, and has cleaned up; if it never said why, it crashed."""
         slot = self._slot(channel_id, _State.CLOSING)
         if slot is None:
+            if self._slot(channel_id, _State.JOINED, _State.LEAVING) is not None:
+                self.channel_crashed(channel_id)
             return
         if slot.stopped and slot.leave is not None:
             self._reply(slot.leave, "ok", {}, join_ref=slot.join.join_ref)
@@ -261,6 +265,8 @@ class ConnectionProtocol:
             slot.notices = []
         elif slot.stopped:
             slot.notices.append(_notice(slot, CLOSE, {}))
+            if len(slot.notices) > MAX_NOTICES:
+                self._outputs.append(slot.notices.pop(0))
         self._free(slot)
 
     # Out.
@@ -337,6 +343,15 @@ class ConnectionProtocol:
 
     def _reply(self, message: Message, status: str, response: Any, *, join_ref: Any) -> None:
         self._outputs.append(Reply(join_ref, message.ref, message.topic, status, response))
+
+
+def _is_meant(message: Message, slot: _Slot) -> bool:
+    """Whether a message is for this channel, and not for one before it."""
+    join_ref = slot.join.join_ref
+    # 1 and true are the same to Python, and not on the wire.
+    return message.join_ref is None or (
+        message.join_ref == join_ref and type(message.join_ref) is type(join_ref)
+    )
 
 
 def _notice(slot: _Slot, event: str, payload: dict[str, str]) -> Message:

@@ -16,7 +16,7 @@ from roost.exceptions import FieldTooLong, InvalidMessage, PayloadError, Unsuppo
 from roost.strict_json import DECODE_ERRORS, JsonEncoder, decode_json
 from roost.wire.frame import Frame
 from roost.wire.messages import REPLY, Broadcast, Message, Outgoing, Reply
-from roost.wire.payload import JsonPayload
+from roost.wire.payload import BYTES, JsonPayload
 
 __all__ = ["Serializer", "V1Serializer", "V2Serializer", "negotiate"]
 
@@ -76,7 +76,7 @@ class V2Serializer:
         if isinstance(message, Reply):
             return self._encode_reply(message)
         payload = message.payload
-        if isinstance(payload, bytes):
+        if isinstance(payload, BYTES):
             return _binary(
                 _PUSH,
                 (
@@ -91,7 +91,7 @@ class V2Serializer:
 
     def fastlane(self, broadcast: Broadcast) -> Frame:
         payload = broadcast.payload
-        if isinstance(payload, bytes):
+        if isinstance(payload, BYTES):
             fields = (("topic", broadcast.topic), ("event", broadcast.event))
             return _binary(_BROADCAST, fields, payload)
         body = _object(payload, self._encoder)
@@ -103,14 +103,11 @@ class V2Serializer:
         fields = _decode_text(data)
         if type(fields) is not list or len(fields) < 5:
             raise InvalidMessage("a JSON array of five elements", _kind(fields))
-        join_ref, ref, topic, event, payload = fields[:5]
-        if type(topic) is not str or type(event) is not str:
-            raise InvalidMessage("topic and event to be strings", _kind(topic))
-        return Message(join_ref, ref, topic, event, payload)
+        return Message.from_fields(*fields[:5])
 
     def _encode_reply(self, reply: Reply) -> Frame:
         response = reply.response
-        if isinstance(response, bytes):
+        if isinstance(response, BYTES):
             return _binary(
                 _REPLY,
                 (
@@ -163,7 +160,7 @@ class V1Serializer:
         return Message.from_map(fields)
 
     def _json(self, payload: Any, topic: str) -> Any:
-        if isinstance(payload, bytes):
+        if isinstance(payload, BYTES):
             raise UnsupportedPayload(f"version 1 can't carry bytes (topic {topic!r})")
         return _value(payload, self._encoder)
 
@@ -172,7 +169,10 @@ class V1Serializer:
         return Frame(self._encoder.dump(fields), is_text=True)
 
 
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_NUMBER: Final = "(0|[1-9][0-9]*)"
+_WORD: Final = "[0-9A-Za-z-]+"
+# A version as Elixir reads it: no leading zeros; a build after "+", which does not count.
+_VERSION: Final = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(\+{_WORD}(\.{_WORD})*)?")
 
 
 def negotiate(vsn: object, serializers: Sequence[type[Serializer]]) -> type[Serializer] | None:
@@ -187,9 +187,9 @@ def negotiate(vsn: object, serializers: Sequence[type[Serializer]]) -> type[Seri
         >>> negotiate("2.1.0", [V1Serializer, V2Serializer])
     """
     match = _VERSION.fullmatch(vsn) if isinstance(vsn, str) else None
-    if match is None or match[4]:
+    if match is None:
         return None
-    series = f"{int(match[1])}.{int(match[2])}."
+    series = f"{match[1]}.{match[2]}."
     return next((each for each in serializers if each.version.startswith(series)), None)
 
 
@@ -199,7 +199,9 @@ def _value(value: Any, encoder: JsonEncoder) -> Any:
 
 def _object(payload: Any, encoder: JsonEncoder) -> Any:
     value = _value(payload, encoder)
-    if type(value) is dict or (isinstance(payload, JsonPayload) and payload.is_object):
+    if type(value) is dict:
+        return value
+    if type(value) is msgspec.Raw and JsonPayload(bytes(value)).is_object:
         return value
     raise PayloadError(f"a payload must be a JSON object or bytes, got {type(payload).__name__}")
 
@@ -215,14 +217,19 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _binary(kind: int, fields: Sequence[tuple[str, Any]], data: bytes) -> Frame:
+def _binary(
+    kind: int, fields: Sequence[tuple[str, Any]], data: bytes | bytearray | memoryview
+) -> Frame:
     header, body = bytearray([kind]), bytearray()
     for name, value in fields:
         if value is not None and not isinstance(value, str):
             raise UnsupportedPayload(
                 f"a binary frame carries {name} as a string, got {type(value).__name__}"
             )
-        encoded = b"" if value is None else value.encode()
+        try:
+            encoded = b"" if value is None else value.encode()
+        except UnicodeEncodeError as error:
+            raise UnsupportedPayload(f"{name} is not Unicode text: {error}") from error
         if len(encoded) > FieldTooLong.max_size:
             raise FieldTooLong(name, len(encoded))
         header.append(len(encoded))

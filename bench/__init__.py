@@ -1,0 +1,1 @@
+"""Benchmarks of roost: ``python -m bench`` lists them, ``python -m bench NAME`` runs one."""

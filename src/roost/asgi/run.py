@@ -1,0 +1,92 @@
+"""One run of an endpoint, from start to stop: what lives as long as its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Self
+
+from roost.asgi.drain import DrainerLike, drain, resolve
+from roost.asgi.websocket import WebSocketTransport
+from roost.channels.fastlane import FASTLANE, dispatch
+from roost.channels.hub import Hub
+from roost.presence.presence import Presence
+from roost.pubsub.pubsub import PubSub
+
+__all__ = ["Run"]
+
+
+class Run:
+    """What lives from an endpoint's start to its stop; made by ``start``.
+
+    Attributes:
+        loop: The event loop that it belongs to.
+        hub: What the connections share.
+        users: How many starts wait for their stop.
+        is_ending: No connection is accepted any more.
+    """
+
+    def __init__(self, hub: Hub, started: AsyncExitStack) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.hub = hub
+        self.users = 0
+        self.is_ending = False
+        self._started = started
+        self._transports: dict[WebSocketTransport, DrainerLike] = {}
+        self._emptied = asyncio.Event()
+
+    @classmethod
+    async def start(
+        cls, pubsub: PubSub, presences: Sequence[Presence], *, filter_parameters: Sequence[str]
+    ) -> Self:
+        """Start the PubSub and the presences; if one of them fails, none of them runs."""
+        async with AsyncExitStack() as stack:
+            await pubsub.start()
+            stack.push_async_callback(pubsub.stop)
+            pubsub.add_dispatcher(FASTLANE, dispatch)
+            for presence in presences:
+                await presence.start(pubsub)
+                stack.push_async_callback(presence.stop)
+            return cls(Hub(pubsub, filter_parameters=filter_parameters), stack.pop_all())
+
+    async def end(self) -> None:
+        """Close all connections (1012), let the channels clean up, and stop what was started."""
+        self.is_ending = True
+        async with self._started:
+            try:
+                await self._drain()
+            finally:
+                for transport in list(self._transports):
+                    transport.drain()
+            # Each is gone soon: a transport gives up on a client that does not answer its close.
+            if self._transports:
+                await self._emptied.wait()
+            await self.hub.settled()
+
+    def add(self, transport: WebSocketTransport, drainer: DrainerLike) -> None:
+        """A connection is being served; it is to be closed as ``drainer`` says."""
+        self._transports[transport] = drainer
+
+    def remove(self, transport: WebSocketTransport) -> None:
+        """The connection is gone."""
+        del self._transports[transport]
+        if self.is_ending and not self._transports:
+            self._emptied.set()
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are being served."""
+        return len(self._transports)
+
+    async def _drain(self) -> None:
+        by_drainer: dict[DrainerLike, list[WebSocketTransport]] = {}
+        for transport, drainer in self._transports.items():
+            by_drainer.setdefault(drainer, []).append(transport)
+        await asyncio.gather(
+            *(
+                drain(transports, options)
+                for drainer, transports in by_drainer.items()
+                if (options := resolve(drainer)) is not None
+            )
+        )

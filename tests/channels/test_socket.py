@@ -1,0 +1,170 @@
+"""One client connection: what an application says about it and keeps with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from roost import Channel, ConnectInfo, ConnectRefused, Socket
+from roost.exceptions import InvalidMessage
+from roost.testing import ChannelCase
+from roost.wire.messages import Message
+from tests.channels.scenes import Notes
+
+
+@pytest.mark.conforms("SKT-2")
+def test_a_message_of_a_map():
+    """A decoded object becomes a message; a join_ref may be absent, further keys are ignored."""
+    fields = {"topic": "room:1", "event": "shout", "payload": {"n": 1}, "ref": "7", "x": 1}
+    assert Message.from_map(fields) == Message(None, "7", "room:1", "shout", {"n": 1})
+    assert Message.from_map({**fields, "join_ref": "1"}).join_ref == "1"
+
+
+@pytest.mark.conforms("SKT-3")
+@pytest.mark.parametrize("missing", ["topic", "event", "payload", "ref"])
+def test_a_map_that_is_no_message(missing: str):
+    """Each of the four keys is required; the error names the missing one."""
+    fields: dict[str, Any] = {"topic": "room:1", "event": "shout", "payload": {}, "ref": None}
+    del fields[missing]
+    with pytest.raises(InvalidMessage, match=missing):
+        Message.from_map(fields)
+
+
+@pytest.mark.conforms("SKT-4")
+def test_assign_a_key():
+    """Assigns are a dict: an item is assigned."""
+    socket = Socket()
+    socket.assigns["user_id"] = "alice"
+    assert socket.assigns == {"user_id": "alice"}
+
+
+@pytest.mark.conforms("SKT-5")
+def test_assign_a_mapping():
+    """Several values are assigned by update."""
+    socket = Socket()
+    socket.assigns.update({"user_id": "alice", "role": "guest"})
+    assert socket.assigns == {"user_id": "alice", "role": "guest"}
+
+
+@pytest.mark.conforms("SKT-6")
+def test_assigning_merges():
+    """What is assigned is laid over what is there, or merged into a new dict."""
+    socket = Socket()
+    socket.assigns = {"user_id": "alice", "role": "guest"}
+    socket.assigns |= {"role": "member"}
+    socket.assigns.update(muted=True)
+    assert socket.assigns == {"user_id": "alice", "role": "member", "muted": True}
+
+
+@pytest.mark.conforms("SKT-7")
+def test_assign_pairs():
+    """Pairs will do, and keywords."""
+    socket = Socket()
+    socket.assigns.update([("user_id", "alice")], role="guest")
+    assert socket.assigns == {"user_id": "alice", "role": "guest"}
+
+
+@pytest.mark.conforms("SKT-8")
+def test_assign_what_a_function_makes_of_the_assigns():
+    """A function of the assigns gives what is merged over them."""
+
+    def promote(assigns: dict[str, Any]) -> dict[str, Any]:
+        return {"level": assigns["level"] + 1}
+
+    socket = Socket()
+    socket.assigns["level"] = 1
+    socket.assigns.update(promote(socket.assigns))
+    assert socket.assigns == {"level": 2}
+
+
+@pytest.mark.conforms("SKT-12")
+async def test_a_disconnect_broadcast_closes_the_connection(case: ChannelCase):
+    """Whoever has the id is closed with 1001, and their channels end as disconnected."""
+    notes = Notes()
+
+    class RoomChannel(Channel):
+        def terminate(self, reason: Any) -> None:
+            notes.add((self.assigns["user_id"], reason))
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+        def connect(self, params: Any, info: Any) -> None:
+            self.assigns["user_id"] = params["user_id"]
+
+        def id(self) -> str:
+            return f"users:{self.assigns['user_id']}"
+
+    alice, phone, bob = [
+        await case.connect(UserSocket, {"user_id": name}) for name in ("alice", "alice", "bob")
+    ]
+    for client in (alice, phone, bob):
+        await client.join("room:1")
+
+    case.broadcast("users:alice", "another event")
+    assert alice.transport.close_code is None
+    case.broadcast("users:alice", "disconnect")
+
+    await alice.assert_closed(1001)
+    await phone.assert_closed(1001)
+    assert [await notes.take(), await notes.take()] == [("alice", "disconnected")] * 2
+    assert bob.transport.close_code is None
+    assert case.endpoint.pubsub.subscriptions("users:alice") == ()
+
+
+async def test_a_channel_may_disconnect_its_own_user(case: ChannelCase):
+    """The broadcast may come from a handler of the very connection: it finishes first."""
+    notes = Notes()
+
+    class RoomChannel(Channel):
+        def handle_in(self, event: str, payload: Any) -> Any:
+            self.socket.assigns["log_out"]()
+            notes.add("handled")
+            return {}
+
+        def terminate(self, reason: Any) -> None:
+            notes.add(reason)
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+        def connect(self, params: Any, info: Any) -> None:
+            self.assigns["log_out"] = lambda: case.broadcast("users:alice", "disconnect")
+
+        def id(self) -> str:
+            return "users:alice"
+
+    alice = await case.connect(UserSocket)
+    room = await alice.join("room:1")
+    room.push("log_out")
+
+    await alice.assert_closed(1001)
+    assert [await notes.take(), await notes.take()] == ["handled", "disconnected"]
+
+
+async def test_an_anonymous_connection_has_no_id(case: ChannelCase):
+    """Without an id nothing is subscribed to, and there is nothing to disconnect by."""
+    alice = await case.connect(Socket)
+    assert alice.id is None
+
+
+async def test_connect_gets_params_and_info(case: ChannelCase):
+    """Connect is given what is known of the client, and may be async."""
+    notes = Notes()
+
+    class UserSocket(Socket):
+        async def connect(self, params: Any, info: ConnectInfo) -> None:
+            notes.add((params, info.user_agent, dict(info), len(info)))
+            if "token" not in params:
+                raise ConnectRefused("no token")
+
+    info = ConnectInfo({"region": "eu"}, user_agent="test")
+    await case.connect(UserSocket, {"token": "t0p"}, info)
+    with pytest.raises(ConnectRefused, match="no token"):
+        await case.connect(UserSocket)
+
+    assert notes.all() == [
+        ({"token": "t0p"}, "test", {"region": "eu"}, 1),
+        ({}, None, {}, 0),
+    ]

@@ -1,0 +1,63 @@
+"""A cluster in memory: what a node publishes arrives at the others as bytes, a tick later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from roost.pubsub.adapter import LinkEvents
+
+__all__ = ["Network", "NodeAdapter"]
+
+
+class Network:
+    """What connects the nodes.
+
+    Attributes:
+        nodes: Name → adapter of each node that is attached.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeAdapter] = {}
+
+    def adapter(self, node_name: str) -> NodeAdapter:
+        """The adapter of one node."""
+        return NodeAdapter(self, node_name)
+
+
+class NodeAdapter:
+    """One node's way to the others.
+
+    Attributes:
+        node_name: Name of the node.
+        deliver: What its PubSub gave it; call it to deliver any bytes.
+        sent: What was published.
+    """
+
+    reaches_others = True
+
+    def __init__(self, network: Network, node_name: str) -> None:
+        self.node_name = node_name
+        self.deliver: Callable[[bytes], None]
+        self.links: LinkEvents
+        self.sent: list[bytes] = []
+        self._network = network
+
+    async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
+        self.deliver = deliver
+        self.links = links
+        self._network.nodes[self.node_name] = self
+
+    async def close(self) -> None:
+        del self._network.nodes[self.node_name]
+
+    def publish(self, data: bytes) -> None:
+        self.sent.append(data)
+        for node in self._network.nodes.values():
+            if node is not self:
+                asyncio.get_running_loop().call_soon(node.deliver, data)
+
+    def publish_to(self, node_name: str, data: bytes) -> None:
+        self.sent.append(data)
+        if (node := self._network.nodes.get(node_name)) is not None:
+            asyncio.get_running_loop().call_soon(node.deliver, data)

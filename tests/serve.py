@@ -1,0 +1,37 @@
+"""Serve an app in a process of its own: `python -m tests.serve examples.interop.app:app`.
+
+The first line on stdout is the URL; connections made from then on are served.
+"""
+
+import resource
+import socket
+import sys
+
+import uvicorn
+
+BACKLOG = 2048  # connections that the kernel holds until the server gets to them
+
+
+def serve(app: str) -> None:
+    """Serve until terminated."""
+    raise_file_limit()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    host, port = listener.getsockname()
+    sys.stdout.write(f"http://{host}:{port}\n")
+    sys.stdout.flush()
+    config = uvicorn.Config(
+        app, ws="websockets-sansio", log_config=None, log_level="warning", backlog=BACKLOG
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 20_000 if hard == resource.RLIM_INFINITY else min(hard, 20_000)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,355 @@
+"""The tracker of one node against a plain model of what it should say."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from roost.crdt.entry import Entry
+from roost.crdt.origin import OriginId
+from roost.exceptions import (
+    AlreadyTracked,
+    InvalidKey,
+    LocalProtocolError,
+    NotTracked,
+    PayloadError,
+)
+from roost.strict_json import JsonEncoder
+from roost.tracker.meta import decode_meta
+from roost.tracker.protocol import Joined, Left, TrackerProtocol, Updated
+from tests.laws import MACHINE
+
+ORIGIN = OriginId("a", 1, 7)
+
+TOPICS = ["room:1", "room:2"]
+KEYS = ["alice", "bob"]
+OWNERS = [1, 2, 3]
+
+Place = tuple[int, str, str]  # owner, topic, key
+
+places = st.tuples(st.sampled_from(OWNERS), st.sampled_from(TOPICS), st.sampled_from(KEYS))
+metas = st.dictionaries(
+    st.sampled_from(["online_at", "phx_ref", "phx_ref_prev", "n"]), st.integers(), max_size=3
+)
+bad_metas: st.SearchStrategy[Any] = st.sampled_from(
+    [None, [], {"load": float("nan")}, {"raw": b"x"}, {"o": object()}]
+)
+
+
+def without_refs(meta: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in meta.items() if not name.startswith("phx_ref")}
+
+
+class TrackerMachine(RuleBasedStateMachine):
+    """Call everything at random; the model is a dict of metas in the order of their arrival."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracker = TrackerProtocol(ORIGIN)
+        self.metas: dict[Place, dict[str, Any]] = {}  # refs included
+        self.keys: dict[str, list[str]] = {topic: [] for topic in TOPICS}
+        self.refs: set[str] = set()  # of all time
+        # What somebody knows who was told the events and nothing else.
+        self.told: dict[str, Entry] = {}
+        self.told_version = 0
+
+    # How the model changes.
+
+    def has_joined(self, place: Place, ref: str, meta: dict[str, Any]) -> None:
+        assert ref not in self.refs
+        self.refs.add(ref)
+        self.metas[place] = {**without_refs(meta), "phx_ref": ref}
+        if place[2] not in self.keys[place[1]]:
+            self.keys[place[1]].append(place[2])
+
+    def has_left(self, place: Place) -> None:
+        del self.metas[place]
+        if not any(other[1:] == place[1:] for other in self.metas):
+            self.keys[place[1]].remove(place[2])
+
+    def was_updated(self, place: Place, ref: str, meta: dict[str, Any]) -> None:
+        assert ref not in self.refs
+        self.refs.add(ref)
+        previous = self.metas.pop(place)["phx_ref"]  # and to the end: it arrives anew
+        self.metas[place] = {**without_refs(meta), "phx_ref": ref, "phx_ref_prev": previous}
+
+    # What is called.
+
+    @rule(place=places, meta=metas)
+    def track(self, place: Place, meta: dict[str, Any]) -> None:
+        owner, topic, key = place
+        if place in self.metas:
+            with pytest.raises(AlreadyTracked) as error:
+                self.tracker.track(topic, key, meta, owner=owner)
+            assert (error.value.topic, error.value.key) == (topic, key)
+        else:
+            self.has_joined(place, self.tracker.track(topic, key, meta, owner=owner), meta)
+
+    @rule(place=places, meta=bad_metas)
+    def track_badly(self, place: Place, meta: Any) -> None:
+        owner, topic, key = place
+        with pytest.raises(PayloadError):
+            self.tracker.track(topic, key, meta, owner=owner)
+
+    @rule(place=places)
+    def untrack(self, place: Place) -> None:
+        owner, topic, key = place
+        assert self.tracker.untrack(topic, key, owner=owner) == (place in self.metas)
+        if place in self.metas:
+            self.has_left(place)
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def untrack_owner(self, owner: int) -> None:
+        gone = [place for place in self.metas if place[0] == owner]
+        assert self.tracker.untrack_owner(owner) == len(gone)
+        for place in gone:
+            self.has_left(place)
+
+    @rule(place=places, meta=metas)
+    def update(self, place: Place, meta: dict[str, Any]) -> None:
+        self.call_update(place, meta, meta)
+
+    @rule(place=places)
+    def update_by_function(self, place: Place) -> None:
+        seen: list[dict[str, Any]] = []
+
+        def count_up(meta: dict[str, Any]) -> dict[str, Any]:
+            seen.append(dict(meta))
+            meta["n"] = meta.get("n", 0) + 1  # it may change what it gets
+            return meta
+
+        before = self.metas.get(place, {})
+        self.call_update(place, count_up, {**before, "n": before.get("n", 0) + 1})
+        assert seen == ([before] if before else [])
+
+    @rule(place=places, meta=bad_metas)
+    def update_badly(self, place: Place, meta: Any) -> None:
+        owner, topic, key = place
+        for given in (meta, lambda _: meta):
+            with pytest.raises(PayloadError if place in self.metas else NotTracked):
+                self.tracker.update(topic, key, given, owner=owner)
+
+    @rule(place=places)
+    def update_by_raising(self, place: Place) -> None:
+        owner, topic, key = place
+
+        def fail(meta: dict[str, Any]) -> dict[str, Any]:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError if place in self.metas else NotTracked):
+            self.tracker.update(topic, key, fail, owner=owner)
+
+    @rule(place=places, inner=places, meta=metas)
+    def update_reentering(self, place: Place, inner: Place, meta: dict[str, Any]) -> None:
+        """The function updates another presence, or the very one that it is asked about."""
+        owner, topic, key = place
+        if place not in self.metas or inner not in self.metas:
+            return
+
+        def reenter(old: dict[str, Any]) -> dict[str, Any]:
+            self.update(inner, meta)
+            return meta
+
+        if inner == place:
+            with pytest.raises(LocalProtocolError, match=key):
+                self.tracker.update(topic, key, reenter, owner=owner)
+        else:
+            self.call_update(place, reenter, meta)
+
+    def call_update(
+        self,
+        place: Place,
+        given: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]],
+        meta: dict[str, Any],
+    ) -> None:
+        owner, topic, key = place
+        if place in self.metas:
+            ref = self.tracker.update(topic, key, given, owner=owner)
+            self.was_updated(place, ref, meta)
+        else:
+            with pytest.raises(NotTracked) as error:
+                self.tracker.update(topic, key, given, owner=owner)
+            assert (error.value.topic, error.value.key) == (topic, key)
+
+    # What holds after each call.
+
+    @invariant()
+    def reads_agree(self) -> None:
+        tracker = self.tracker
+        for topic in TOPICS:
+            listed: list[dict[str, Any]] = []
+            for key in self.keys[topic]:
+                group = [meta for place, meta in self.metas.items() if place[1:] == (topic, key)]
+                found = tracker.get_by_key(topic, key)
+                assert [decode_meta(entry.meta) for entry in found] == group
+                assert [entry.ref for entry in found] == [meta["phx_ref"] for meta in group]
+                listed += group
+            assert [decode_meta(entry.meta) for entry in tracker.list(topic)] == listed
+            assert list(tracker.keys(topic)) == self.keys[topic]
+            assert tracker.count_keys(topic) == len(self.keys[topic])
+            assert tracker.count_entries(topic) == len(listed)
+            for key in KEYS:
+                if key not in self.keys[topic]:
+                    assert tracker.get_by_key(topic, key) == ()
+                for owner in OWNERS:
+                    is_tracked = (owner, topic, key) in self.metas
+                    assert tracker.tracks(topic, key, owner=owner) == is_tracked
+
+    @invariant()
+    def events_are_the_difference(self) -> None:
+        for event in self.tracker.events():
+            assert event.version > self.told_version
+            self.told_version = event.version
+            match event:
+                case Joined(entry, _):
+                    assert entry.ref not in self.told
+                    self.told[entry.ref] = entry
+                case Left(entry, _):
+                    assert self.told.pop(entry.ref) is entry
+                case Updated(old, new, _):
+                    assert (old.owner, old.topic, old.key) == (new.owner, new.topic, new.key)
+                    assert self.told.pop(old.ref) is old
+                    assert new.ref not in self.told
+                    self.told[new.ref] = new
+        assert self.told_version == self.tracker.version
+        visible = {entry.ref: entry for topic in TOPICS for entry in self.tracker.list(topic)}
+        assert self.told == visible
+        assert self.tracker.events() == []
+
+
+TestTracker = TrackerMachine.TestCase
+TestTracker.settings = MACHINE
+
+
+@pytest.fixture(name="tracker")
+def new_tracker() -> TrackerProtocol:
+    return TrackerProtocol(ORIGIN)
+
+
+def test_metas_are_held_encoded(tracker):
+    """An entry holds the bytes that travel, with its own ref and the one before it."""
+    first = tracker.track("room:1", "alice", {"online_at": 1}, owner=1)
+    second = tracker.update("room:1", "alice", {"online_at": 2, "phx_ref": "mine"}, owner=1)
+    (alice,) = tracker.get_by_key("room:1", "alice")
+
+    assert alice.meta == b'{"online_at":2,"phx_ref":"%b","phx_ref_prev":"%b"}' % (
+        second.encode(),
+        first.encode(),
+    )
+
+
+def test_a_key_may_be_tracked_by_several_owners(tracker):
+    """One user with two tabs is one key with two metas, in the order of their arrival."""
+    one = tracker.track("room:1", "alice", {}, owner=1)
+    two = tracker.track("room:1", "alice", {}, owner=2)
+
+    assert [entry.ref for entry in tracker.get_by_key("room:1", "alice")] == [one, two]
+    assert (tracker.count_keys("room:1"), tracker.count_entries("room:1")) == (1, 2)
+
+
+def test_refs_of_two_lives_differ():
+    """Two trackers that do the same give different refs."""
+    refs = {
+        TrackerProtocol(OriginId("a", 1, nonce)).track("room:1", "alice", {}, owner=1)
+        for nonce in range(10)
+    }
+
+    assert len(refs) == 10
+
+
+def test_an_update_is_one_event(tracker):
+    """Old and new meta change places at one version: nobody sees the key missing."""
+    tracker.track("room:1", "alice", {}, owner=1)
+    (joined,) = tracker.events()
+    tracker.update("room:1", "alice", {"n": 1}, owner=1)
+
+    assert tracker.events() == [
+        Updated(joined.entry, tracker.get_by_key("room:1", "alice")[0], joined.version + 1)
+    ]
+
+
+def test_the_end_of_an_owner_leaves_others_alone(tracker):
+    """All that an owner tracks leaves in all topics, and nothing else does."""
+    for topic in TOPICS:
+        tracker.track(topic, "alice", {}, owner=1)
+        tracker.track(topic, "bob", {}, owner=2)
+
+    assert tracker.untrack_owner(1) == 2
+    assert [list(tracker.keys(topic)) for topic in TOPICS] == [["bob"], ["bob"]]
+    assert tracker.untrack_owner(1) == 0
+
+
+def test_an_update_function_that_leaves_is_refused(tracker):
+    """A function that untracks what it updates does so, and its result has no place."""
+
+    def leave(meta: dict[str, Any]) -> dict[str, Any]:
+        tracker.untrack("room:1", "alice", owner=1)
+        return meta
+
+    tracker.track("room:1", "alice", {}, owner=1)
+    with pytest.raises(LocalProtocolError):
+        tracker.update("room:1", "alice", leave, owner=1)
+
+    assert list(tracker.list("room:1")) == []
+
+
+class Device:
+    """Something that only the application's hook can encode."""
+
+
+def test_an_encode_hook_may_use_the_tracker():
+    """A hook that tracks while a meta is encoded neither doubles a ref nor a presence."""
+
+    def track_too(device: object) -> str:
+        if not tracker.tracks("room:1", "bob", owner=2):
+            tracker.track("room:1", "bob", {}, owner=2)
+        return "phone"
+
+    tracker = TrackerProtocol(ORIGIN, encoder=JsonEncoder(track_too))
+    ref = tracker.track("room:1", "alice", {"device": Device()}, owner=1)
+    tracker.untrack("room:1", "bob", owner=2)
+    new_ref = tracker.update("room:1", "alice", {"device": Device()}, owner=1)
+
+    metas = [decode_meta(entry.meta) for entry in tracker.list("room:1")]
+    assert metas == [
+        {"device": "phone", "phx_ref": new_ref, "phx_ref_prev": ref},
+        {"phx_ref": tracker.get_by_key("room:1", "bob")[0].ref},
+    ]
+    with pytest.raises(AlreadyTracked):
+        tracker.track("room:1", "bob", {"device": Device()}, owner=2)
+
+
+def test_a_hook_that_tracks_the_very_presence_is_refused():
+    """The second of two that track one presence at once is told so."""
+
+    def track_the_same(device: object) -> str:
+        tracker.track("room:1", "alice", {}, owner=1)
+        return "phone"
+
+    tracker = TrackerProtocol(ORIGIN, encoder=JsonEncoder(track_the_same))
+    with pytest.raises(AlreadyTracked):
+        tracker.track("room:1", "alice", {"device": Device()}, owner=1)
+
+    assert tracker.count_entries("room:1") == 1
+
+
+def test_a_key_that_cannot_be_sent_is_refused(tracker):
+    """A key with a lone surrogate is refused where it is given, before anybody is told."""
+    with pytest.raises(InvalidKey):
+        tracker.track("room:1", "\ud800", {}, owner=1)
+
+    assert (tracker.events(), tracker.version) == ([], 0)
+
+
+def test_a_key_of_another_string_type_is_held_as_plain_text(tracker):
+    """The safe strings of template engines make ordinary keys."""
+
+    class SafeText(str):
+        pass
+
+    tracker.track("room:1", SafeText("alice"), {}, owner=1)
+
+    assert type(tracker.keys("room:1")[0]) is str
+    assert tracker.untrack("room:1", SafeText("alice"), owner=1)
