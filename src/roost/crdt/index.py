@@ -80,8 +80,15 @@ class TopicIndex:
 
     def entries(self, topic: str) -> Iterator[Entry]:
         """All entries of a topic, key by key."""
-        for key in self.keys(topic):
-            yield from self.by_key(topic, key)
+        found = self._topics.get(topic)
+        if found is None:
+            return
+        for key in list(found.groups):
+            group = found.groups.get(key)
+            if isinstance(group, dict):
+                yield from tuple(group.values())
+            elif group is not None:
+                yield group
 
     def keys(self, topic: str) -> list[str]:
         """The keys of a topic, in the order of their arrival."""

@@ -42,6 +42,13 @@ class Range(msgspec.Struct, frozen=True):
     removed: tuple[int, ...]
 
 
+class _Change(msgspec.Struct, frozen=True, gc=False):
+    """One numbered change; no tuple, which the garbage collector would have to look at."""
+
+    added: Entry | None
+    removed: int  # the seq of the entry removed; 0 for none
+
+
 class Slice:
     """The entries of one origin, held where they are made.
 
@@ -58,14 +65,15 @@ class Slice:
         (2, [], (1,))
     """
 
-    __slots__ = ("_entries", "_log", "_log_count", "_log_start", "origin", "seq")
+    __slots__ = ("_entries", "_log", "_log_count", "_log_start", "_ref_prefix", "origin", "seq")
 
     def __init__(self, origin: OriginId, *, log_count: int = LOG_COUNT) -> None:
         self.origin = origin
+        self._ref_prefix = origin.ref_prefix
         self.seq = 0
         self._entries: dict[int, Entry] = {}
-        # The change with number n is at n - _log_start - 1: (entry added, seq removed or 0).
-        self._log: list[tuple[Entry | None, int]] = []
+        # The change with number n is at n - _log_start - 1.
+        self._log: list[_Change] = []
         self._log_start = 0
         self._log_count = log_count
 
@@ -78,11 +86,11 @@ class Slice:
     @property
     def next_ref(self) -> str:
         """The ref that the next addition will have."""
-        return self.origin.ref(self.seq + 1)
+        return f"{self._ref_prefix}{self.seq + 1:x}"
 
     def add(self, topic: str, key: str, meta: bytes, *, owner: int) -> Entry:
         """Add an entry; ``meta`` carries ``next_ref``."""
-        entry = Entry(topic, key, meta, owner, self.origin.ref_prefix, self.seq + 1)
+        entry = Entry(topic, key, meta, owner, self._ref_prefix, self.seq + 1)
         self._change(entry, 0)
         self._entries[entry.seq] = entry
         return entry
@@ -109,8 +117,10 @@ class Slice:
         return Range(
             start,
             self.seq,
-            tuple(added for added, _ in changes if added is not None and added.seq in live),
-            tuple(removed for _, removed in changes if removed),
+            tuple(
+                each.added for each in changes if each.added is not None and each.added.seq in live
+            ),
+            tuple(each.removed for each in changes if each.removed),
         )
 
     def snapshot(self) -> Range:
@@ -119,7 +129,7 @@ class Slice:
 
     def _change(self, added: Entry | None, removed: int) -> None:
         self.seq += 1
-        self._log.append((added, removed))
+        self._log.append(_Change(added, removed))
         if len(self._log) > 2 * self._log_count:  # dropped in halves: O(1) for each change
             dropped = len(self._log) - self._log_count
             del self._log[:dropped]

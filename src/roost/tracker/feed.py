@@ -38,7 +38,7 @@ class Diff(msgspec.Struct, frozen=True):
     leaves: tuple[Entry, ...]
 
 
-class _Touched(msgspec.Struct):
+class _Touched(msgspec.Struct, gc=False):
     entry: Entry
     was_visible: bool
     is_visible: bool

@@ -14,8 +14,6 @@ from roost.strict_json import JsonEncoder, decode_json
 
 __all__ = ["add_refs", "decode_meta", "encode_meta"]
 
-_REFS = ("phx_ref", "phx_ref_prev")
-
 
 def encode_meta(encoder: JsonEncoder, meta: Meta) -> bytes:
     """Return ``meta`` as a JSON object without refs; ``add_refs`` completes it.
@@ -29,8 +27,10 @@ def encode_meta(encoder: JsonEncoder, meta: Meta) -> bytes:
     checked = encoder.check(meta)
     if type(checked) is not dict:
         raise PayloadError(f"a meta must be a JSON object, got {type(meta).__name__}")
-    if any(name in checked for name in _REFS):
-        checked = {name: value for name, value in checked.items() if name not in _REFS}
+    if "phx_ref" in checked or "phx_ref_prev" in checked:
+        checked = checked.copy()
+        checked.pop("phx_ref", None)
+        checked.pop("phx_ref_prev", None)
     return encoder.dump(checked)
 
 
@@ -41,11 +41,12 @@ def add_refs(encoded: bytes, ref: str, previous_ref: str | None = None) -> bytes
         >>> add_refs(encode_meta(JsonEncoder(), {"online_at": 1}), "F5")
         b'{"online_at":1,"phx_ref":"F5"}'
     """
-    refs = f'"phx_ref":"{ref}"'
-    if previous_ref is not None:
-        refs += f',"phx_ref_prev":"{previous_ref}"'
-    separator = b"" if encoded == b"{}" else b","
-    return b"%b%b%b}" % (encoded[:-1], separator, refs.encode())
+    separator = "" if encoded == b"{}" else ","
+    if previous_ref is None:
+        refs = f'{separator}"phx_ref":"{ref}"}}'
+    else:
+        refs = f'{separator}"phx_ref":"{ref}","phx_ref_prev":"{previous_ref}"}}'
+    return encoded[:-1] + refs.encode()
 
 
 def decode_meta(meta: bytes) -> dict[str, Any]:

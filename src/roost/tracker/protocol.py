@@ -202,6 +202,8 @@ class TrackerProtocol:
 
 def _plain_text(key: str) -> str:
     """``key`` as a plain str: no subclass, which would not encode, and no lone surrogate."""
+    if type(key) is str and key.isascii():
+        return key
     try:
         return key.encode().decode()
     except UnicodeEncodeError as error:
