@@ -20,7 +20,12 @@ def serve(app: str) -> None:
     sys.stdout.write(f"http://{host}:{port}\n")
     sys.stdout.flush()
     config = uvicorn.Config(
-        app, ws="websockets-sansio", log_config=None, log_level="warning", backlog=BACKLOG
+        app,
+        ws="websockets-sansio",
+        ws_ping_interval=0,  # pings under way would look like something left behind
+        log_config=None,
+        log_level="warning",
+        backlog=BACKLOG,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -12,7 +12,6 @@ from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
-from roost.exceptions import LocalProtocolError, PayloadError
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
@@ -152,16 +151,13 @@ class Connection:
             self._protocol.channel_closed(runner.channel_id)
             self._carry_out()
 
-    def channel_ended(self, runner: ChannelRunner, *, crashed: bool) -> None:
+    def channel_ended(self, runner: ChannelRunner) -> None:
         self._runners.pop(runner.channel_id, None)
         if self._is_closed:
             return
         if runner.subscription is not None:
             self._note_told(runner.subscription)
-        if crashed:
-            self._protocol.channel_crashed(runner.channel_id)
-        else:
-            self._protocol.channel_ended(runner.channel_id)
+        self._protocol.channel_ended(runner.channel_id)
         self._carry_out()
 
     # What the protocol says.
@@ -172,7 +168,7 @@ class Connection:
                 return
             match output:
                 case Message() | Reply():
-                    self._send_answer(output)
+                    self.send(output)
                 case StartChannel(channel_id, message):
                     self._start_channel(channel_id, message)
                 case Deliver(channel_id, message):
@@ -183,14 +179,6 @@ class Connection:
                     self._refused(message, reason)
                 case _:
                     raise AssertionError(f"unknown output of the protocol: {output!r}")
-
-    def _send_answer(self, message: Outgoing) -> None:
-        try:
-            self.send(message)
-        except (LocalProtocolError, PayloadError) as error:
-            # A refusal whose payload is no JSON, say; the client will time out.
-            self.hub.counters["unencodable"] += 1
-            logger.error("can't answer the client: %s", error)
 
     def _start_channel(self, channel_id: int, message: Message) -> None:
         route = self._router.find(message.topic)

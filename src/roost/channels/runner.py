@@ -82,8 +82,8 @@ class ChannelHost(Protocol):
         """The channel ends gracefully, and still cleans up."""
         ...
 
-    def channel_ended(self, runner: ChannelRunner, *, crashed: bool) -> None:
-        """The channel is gone."""
+    def channel_ended(self, runner: ChannelRunner) -> None:
+        """The channel is gone; if it did not close before, it crashed."""
         ...
 
 
@@ -181,23 +181,32 @@ class ChannelRunner:
         """The response of the join's reply; raises for what can't be one."""
         if result is None:
             return {}
-        if isinstance(result, bytes):
-            join = self._join
-            self.host.serializer.encode(Reply(join.join_ref, join.ref, join.topic, "ok", result))
-            return result
-        if isinstance(result, JsonPayload):
-            return result
-        if isinstance(result, Mapping):
-            return JsonPayload(self.host.hub.pubsub.encoder.encode(result))
+        if isinstance(result, Mapping | bytes | JsonPayload):
+            return self._sendable(result, "ok")
         raise TypeError(
             f"join returned {type(result).__name__}: expected a dict, bytes or None, and an "
             "exception to refuse"
         )
 
+    def _sendable(self, response: Any, status: str) -> Any:
+        """The response of the join's reply, if it can be sent: the client must get an answer."""
+        join = self._join
+        if isinstance(response, bytes):
+            self.host.serializer.encode(
+                Reply(join.join_ref, join.ref, join.topic, status, response)
+            )
+            return response
+        if isinstance(response, JsonPayload):
+            return response
+        return JsonPayload(self.host.hub.pubsub.encoder.encode(response))
+
     def _join_failed(self, error: BaseException) -> None:
         if isinstance(error, JoinRefused):
             self._log_join("REFUSED JOIN")
-            self._end("refused", response=error.payload)
+            try:
+                self._end("refused", response=self._sendable(error.payload, "error"))
+            except Exception as unsendable:
+                self._join_failed(unsendable)
         else:
             self._log_crash("in join", error)
             self._end(error, response=_JOIN_CRASHED)
@@ -479,13 +488,11 @@ class ChannelRunner:
             except (Exception, asyncio.CancelledError) as error:
                 self._log_crash("in terminate", error)
         if inspect.isawaitable(result):
-            self.host.hub.spawn(self._await_terminate(result, reason, response))
+            self.host.hub.spawn(self._await_terminate(result, response))
         else:
-            self._ended(reason, response)
+            self._ended(response)
 
-    async def _await_terminate(
-        self, awaitable: Awaitable[None], reason: str | BaseException, response: Any
-    ) -> None:
+    async def _await_terminate(self, awaitable: Awaitable[None], response: Any) -> None:
         task = self._create_task(_await(awaitable))
         done, _ = await asyncio.wait({task}, timeout=self.channel.shutdown_timeout)
         if not done:
@@ -495,16 +502,15 @@ class ChannelRunner:
             await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
         elif not task.cancelled() and (error := task.exception()) is not None:
             self._log_crash("in terminate", error)
-        self._ended(reason, response)
+        self._ended(response)
 
-    def _ended(self, reason: str | BaseException, response: Any) -> None:
+    def _ended(self, response: Any) -> None:
         self._state = _State.ENDED
         report: Callable[[], None]
         if response is not None:
             report = partial(self.host.join_failed, self, response)
         else:
-            crashed = isinstance(reason, BaseException)
-            report = partial(self.host.channel_ended, self, crashed=crashed)
+            report = partial(self.host.channel_ended, self)
         asyncio.get_running_loop().call_soon(report)
 
     def _create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
