@@ -42,7 +42,7 @@ from roost.exceptions import (
 )
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import LEAVE, Broadcast, Message, Outgoing, Reply
-from roost.wire.payload import JsonPayload
+from roost.wire.payload import BYTES, JsonPayload
 from roost.wire.serializers import Serializer
 
 __all__ = ["ChannelHost", "ChannelRunner"]
@@ -181,7 +181,7 @@ class ChannelRunner:
         """The response of the join's reply; raises for what can't be one."""
         if result is None:
             return {}
-        if isinstance(result, Mapping | bytes | JsonPayload):
+        if isinstance(result, (Mapping, JsonPayload, *BYTES)):
             return self._sendable(result, "ok")
         raise TypeError(
             f"join returned {type(result).__name__}: expected a dict, bytes or None, and an "
@@ -191,7 +191,7 @@ class ChannelRunner:
     def _sendable(self, response: Any, status: str) -> Any:
         """The response of the join's reply, if it can be sent: the client must get an answer."""
         join = self._join
-        if isinstance(response, bytes):
+        if isinstance(response, BYTES):
             self.host.serializer.encode(
                 Reply(join.join_ref, join.ref, join.topic, status, response)
             )
@@ -325,7 +325,7 @@ class ChannelRunner:
         )
 
     def _answer(self, message: Message, result: Any) -> None:
-        if not isinstance(result, Mapping | list | bytes | JsonPayload):
+        if not isinstance(result, (Mapping, list, JsonPayload, *BYTES)):
             raise TypeError(
                 f"the handler of {message.event!r} returned {type(result).__name__}: expected a "
                 "dict or bytes for a reply, or None for no reply"
