@@ -16,6 +16,7 @@ from roost.asgi.mount import Mount
 from roost.asgi.origin import CheckOrigin
 from roost.asgi.run import Run
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
+from roost.channels.channel import EMPTY
 from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
@@ -205,7 +206,7 @@ class Endpoint:
 
     # Publishing.
 
-    def broadcast(self, topic: str, event: str, payload: Payload = None) -> None:
+    def broadcast(self, topic: str, event: str, payload: Payload = EMPTY) -> None:
         """Send an event to all subscribers of a topic on all nodes; works from any thread.
 
         Args:
@@ -225,7 +226,7 @@ class Endpoint:
         """``broadcast``, but the subscriptions of ``sender`` are skipped."""
         self._broadcast(topic, event, payload, sender=sender)
 
-    def local_broadcast(self, topic: str, event: str, payload: Payload = None) -> None:
+    def local_broadcast(self, topic: str, event: str, payload: Payload = EMPTY) -> None:
         """``broadcast`` to the subscribers on this node only."""
         self._broadcast(topic, event, payload, is_local=True)
 
@@ -265,7 +266,7 @@ class Endpoint:
     def _broadcast(self, topic: str, event: str, payload: Payload, **options: Any) -> None:
         pubsub = self.pubsub
         # Encoded here, so that a bad payload raises here, whatever thread this is.
-        prepared = prepare({} if payload is None else payload, pubsub.encoder)
+        prepared = prepare(payload, pubsub.encoder)
         pubsub.call_soon(lambda: broadcast(pubsub, topic, event, prepared, **options))
 
     def _current(self) -> Run:

@@ -317,6 +317,8 @@ class ChannelRunner:
             self._crash(error)
 
     def held_loop(self, argument: Any, duration: float) -> None:
+        if isinstance(argument, Message) and argument.event == LEAVE:
+            return  # no handler of the application: the collector, or the machine
         logger.warning(
             "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded",
             self.channel,

@@ -91,7 +91,7 @@ class ChannelCase:
         """A client whose socket is connected already: set its assigns before you give it."""
         return self._add(ClientCase(self, socket, id, contextvars.copy_context()))
 
-    def broadcast(self, topic: str, event: str, payload: Any = None) -> None:
+    def broadcast(self, topic: str, event: str, payload: Any = EMPTY) -> None:
         """Broadcast through the endpoint."""
         self.endpoint.broadcast(topic, event, payload)
 
@@ -242,7 +242,7 @@ class JoinedCase:
         """Watch the broadcasts of the topic no longer; ``join`` began that."""
         self.client.case.endpoint.unsubscribe(self._subscription)
 
-    def broadcast_from(self, event: str, payload: Any = None) -> None:
+    def broadcast_from(self, event: str, payload: Any = EMPTY) -> None:
         """Broadcast on the topic; ``assert_broadcast`` of this client does not see it."""
         self.client.case.endpoint.broadcast_from(
             self._subscription.subscriber, self.topic, event, payload
