@@ -221,7 +221,7 @@ class Endpoint:
         self._broadcast(topic, event, payload)
 
     def broadcast_from(
-        self, sender: Subscriber, topic: str, event: str, payload: Payload = None
+        self, sender: Subscriber, topic: str, event: str, payload: Payload = EMPTY
     ) -> None:
         """``broadcast``, but the subscriptions of ``sender`` are skipped."""
         self._broadcast(topic, event, payload, sender=sender)
@@ -231,7 +231,7 @@ class Endpoint:
         self._broadcast(topic, event, payload, is_local=True)
 
     def local_broadcast_from(
-        self, sender: Subscriber, topic: str, event: str, payload: Payload = None
+        self, sender: Subscriber, topic: str, event: str, payload: Payload = EMPTY
     ) -> None:
         """``local_broadcast``, but the subscriptions of ``sender`` are skipped."""
         self._broadcast(topic, event, payload, sender=sender, is_local=True)
