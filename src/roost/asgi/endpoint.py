@@ -22,6 +22,7 @@ from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
 from roost.presence.presence import Presence
+from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
 from roost.strict_json import EncodeHook
@@ -102,7 +103,7 @@ class Endpoint:
             if mount.websocket is not False
         ]
         self._run: Run | None = None
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._starting = LoopLock()
 
     # Life.
 
@@ -112,7 +113,7 @@ class Endpoint:
         Raises:
             ConfigurationError: The endpoint, or something that it is to start, runs elsewhere.
         """
-        async with self._one_start_at_a_time():
+        async with self._starting.here():
             run = self._run
             if run is not None and run.loop is not asyncio.get_running_loop():
                 if not run.loop.is_closed():
@@ -131,13 +132,6 @@ class Endpoint:
         if run.users == 0:
             self._run = None
             await run.end()
-
-    def _one_start_at_a_time(self) -> asyncio.Lock:
-        # A lock belongs to one loop, an endpoint to several, one after the other.
-        loop = asyncio.get_running_loop()
-        if self._starting is None or self._starting[0] is not loop:
-            self._starting = (loop, asyncio.Lock())
-        return self._starting[1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Endpoint]:

@@ -14,6 +14,7 @@ from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, Wro
 from roost.pubsub.adapter import Adapter
 from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
 from roost.pubsub.local import LocalAdapter
+from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.registry import (
     Dispatcher,
     Registry,
@@ -73,7 +74,7 @@ class PubSub:
         self._dispatchers: dict[str, Dispatcher] = dict(dispatchers or {})
         self._names = {dispatcher: name for name, dispatcher in self._dispatchers.items()}
         self._run: _Run | None = None
-        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._lock = LoopLock()
 
     @property
     def node_name(self) -> str:
@@ -88,7 +89,7 @@ class PubSub:
         Raises:
             ConfigurationError: It is running on another event loop.
         """
-        async with self._one_at_a_time():
+        async with self._lock.here():
             run = self._run
             if run is not None and run.loop is not asyncio.get_running_loop():
                 if not run.loop.is_closed():
@@ -106,19 +107,12 @@ class PubSub:
         Raises:
             NotStarted: There is no run.
         """
-        async with self._one_at_a_time():
+        async with self._lock.here():
             run = self._current()
             run.users -= 1
             if run.users == 0:
                 self._run = None
                 await self.adapter.close()
-
-    def _one_at_a_time(self) -> asyncio.Lock:
-        """The lock that keeps a start from overtaking a stop; a lock belongs to its loop."""
-        loop = asyncio.get_running_loop()
-        if self._lock is None or self._lock[0] is not loop:
-            self._lock = (loop, asyncio.Lock())
-        return self._lock[1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[PubSub]:
