@@ -17,9 +17,10 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Deflate takes 51 to 124 kB for each connection; the access log has the parameters of clients.
+# Deflate takes 51 to 124 kB for each connection; the access log has the parameters of clients; a
+# server of Phoenix sends no pings, it waits for the heartbeats of its clients.
 UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT) \
-    --no-access-log --ws-per-message-deflate false
+    --no-access-log --ws-per-message-deflate false --ws-ping-interval 0
 
 .PHONY: help demo interop test lint format lock bench clean
 

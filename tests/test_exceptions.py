@@ -51,8 +51,8 @@ SENTENCES = [
     (ChannelClosed("room:1"), "channel 'room:1' has ended"),
     (
         NoReplyRef("room:1"),
-        "channel 'room:1' is not handling a message, so there is no ref to reply to: keep "
-        "self.ref while the handler runs and reply to that",
+        "channel 'room:1' is not handling a message that has a ref to reply to: keep "
+        "self.ref while its handler runs, and reply to that",
     ),
     (MailboxFull("room:1", 1000), "the mailbox of channel 'room:1' is full (1000 messages)"),
     (PayloadError("nan is not a JSON number"), "nan is not a JSON number"),

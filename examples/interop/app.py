@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -20,6 +21,7 @@ from roost import (
     ConnectInfo,
     ConnectRefused,
     Endpoint,
+    InvalidKey,
     JoinRefused,
     Presence,
     ReplyError,
@@ -119,9 +121,12 @@ class RoomChannel(Channel):
     def crash(self, payload: Any) -> None:
         raise RuntimeError("crash")
 
-    def _key_and_meta(self, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        meta = dict(payload)
-        return meta.pop("key", self.user_id), meta
+    def _key_and_meta(self, payload: Any) -> tuple[str, dict[str, Any]]:
+        if not isinstance(payload, dict):
+            raise ReplyError({"reason": "expected an object"})
+        key = payload.get("key")
+        meta = {name: value for name, value in payload.items() if name != "key"}
+        return self.user_id if key is None else key, meta
 
 
 class PlainChannel(Channel):
@@ -145,7 +150,10 @@ class UserSocket(Socket):
                 raise ConnectRefused
             case "reason":
                 raise ConnectRefused("rejected")
-        self.assigns["user_id"] = params.get("user_id") or secrets.token_hex(6)
+        try:
+            self.assigns["user_id"] = users.check_key(params.get("user_id") or secrets.token_hex(6))
+        except InvalidKey as error:
+            raise ConnectRefused(error) from error
 
     def id(self) -> str:
         return f"users_socket:{self.assigns['user_id']}"
@@ -154,33 +162,39 @@ class UserSocket(Socket):
 endpoint = Endpoint({"/": UserSocket}, presences=[users], check_origin=False)
 
 
+def param(request: Request, name: str) -> str:
+    """One query parameter; without it the answer is 400."""
+    value = request.query_params.get(name)
+    if value is None:
+        raise HTTPException(400, f"{name} is missing")
+    return value
+
+
 def disconnect(request: Request) -> Response:
-    endpoint.broadcast(f"users_socket:{request.query_params['user_id']}", "disconnect")
+    endpoint.broadcast(f"users_socket:{param(request, 'user_id')}", "disconnect")
     return JSONResponse({"ok": True})
 
 
 def broadcast(request: Request) -> Response:
-    query = request.query_params
-    endpoint.broadcast(query["topic"], query["event"], {"from": "server"})
+    endpoint.broadcast(param(request, "topic"), param(request, "event"), {"from": "server"})
     return JSONResponse({"ok": True})
 
 
 def broadcast_bin(request: Request) -> Response:
-    query = request.query_params
-    endpoint.broadcast(query["topic"], query["event"], b"\x01\x02\x03\xff")
+    data = b"\x01\x02\x03\xff"
+    endpoint.broadcast(param(request, "topic"), param(request, "event"), data)
     return JSONResponse({"ok": True})
 
 
 async def presence(request: Request) -> Response:
-    query = request.query_params
-    presences = await users.list(query["topic"])
-    if query.get("full") == "1":
+    presences = await users.list(param(request, "topic"))
+    if request.query_params.get("full") == "1":
         return Response(presences.encoded, media_type="application/json")
     return JSONResponse({key: len(entry["metas"]) for key, entry in presences.items()})
 
 
 async def count(request: Request) -> Response:
-    topic = request.query_params["topic"]
+    topic = param(request, "topic")
     return JSONResponse(
         {"users": users.count_users(topic), "connections": users.count_connections(topic)}
     )

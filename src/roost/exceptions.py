@@ -34,6 +34,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from roost.aliases import EMPTY
+
 __all__ = [
     "AlreadyTracked",
     "ChannelClosed",
@@ -121,12 +123,12 @@ class JoinRefused(RoostError):
     """Raise in ``Channel.join`` to refuse a join; the client gets an error reply.
 
     Args:
-        payload: The response of the error reply, any JSON value.
+        payload: The response of the error reply, any JSON value or bytes; by default ``{}``.
     """
 
-    def __init__(self, payload: Any = None) -> None:
+    def __init__(self, payload: Any = EMPTY) -> None:
         super().__init__(payload)
-        self.payload: Any = {} if payload is None else payload
+        self.payload: Any = payload
 
     def __str__(self) -> str:
         return f"join refused with {self.payload!r}"
@@ -136,12 +138,12 @@ class ReplyError(RoostError):
     """Raise in an event handler to answer with an error reply; the channel lives on.
 
     Args:
-        payload: The response, any JSON value or bytes.
+        payload: The response, any JSON value or bytes; by default ``{}``.
     """
 
-    def __init__(self, payload: Any = None) -> None:
+    def __init__(self, payload: Any = EMPTY) -> None:
         super().__init__(payload)
-        self.payload: Any = {} if payload is None else payload
+        self.payload: Any = payload
 
     def __str__(self) -> str:
         return f"error reply with {self.payload!r}"
@@ -184,8 +186,8 @@ class NoReplyRef(RoostError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"channel {self.topic!r} is not handling a message, so there is no ref to reply to: "
-            "keep self.ref while the handler runs and reply to that"
+            f"channel {self.topic!r} is not handling a message that has a ref to reply to: keep "
+            "self.ref while its handler runs, and reply to that"
         )
 
 

@@ -512,7 +512,7 @@ async def test_there_is_no_ref_without_a_message(join: Join):
             errors.add("in join")
 
         def after_join(self) -> None:
-            with pytest.raises(NoReplyRef, match="no ref"):
+            with pytest.raises(NoReplyRef, match="keep self.ref"):
                 _ = self.ref
             with pytest.raises(NoReplyRef):
                 self.reply()
@@ -588,16 +588,21 @@ async def test_a_reply_by_hand_is_any_json_value(join: Join, response: Any):
 
 
 async def test_a_message_without_a_ref_is_answered_too(join: Join):
-    """What a handler returns is sent even if the client gave no ref: a ref of null is echoed."""
+    """A reply is sent even if the client gave no ref: a ref of null is echoed."""
 
     class RoomChannel(Channel):
         @event("ask")
         def ask(self, payload: Any) -> Any:
             return {}
 
+        @event("ask by hand")
+        def ask_by_hand(self, payload: Any) -> None:
+            self.reply()
+
     room = await join(RoomChannel)
-    room.client.send(room.join_ref, None, "room:1", "ask", {})
-    assert said(room.client) == ["reply ok 1/"]
+    for question in ("ask", "ask by hand"):
+        room.client.send(room.join_ref, None, "room:1", question, {})
+        assert said(room.client) == ["reply ok 1/"]
 
 
 # Pushes.

@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from roost.aliases import Payload
+from roost.aliases import EMPTY, Payload
 from roost.asgi.acceptor import Acceptor, deny
 from roost.asgi.lifespan import run_lifespan
 from roost.asgi.mount import Mount
 from roost.asgi.origin import CheckOrigin
 from roost.asgi.run import Run
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
-from roost.channels.channel import EMPTY
 from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from roost.aliases import Params, Payload
+from roost.aliases import EMPTY, Params, Payload
 from roost.exceptions import ConfigurationError, ReplyError
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ else:
 __all__ = ["Channel", "Handler", "ReplyRef", "event", "intercept"]
 
 logger = logging.getLogger("roost.channels")
-
-EMPTY: Mapping[str, Any] = {}
-"""The payload of a message that says all in its event."""
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
@@ -249,7 +246,10 @@ class Channel(Generic[Assigns]):
             ChannelClosed: The channel has ended.
             PayloadError: The payload is not strict JSON.
         """
-        (self.ref if ref is None else ref).reply(payload, status=status)
+        if ref is None:
+            self._runner.reply_to_current(status, payload)
+        else:
+            ref.reply(payload, status=status)
 
     @property
     def ref(self) -> ReplyRef:

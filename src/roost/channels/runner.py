@@ -356,13 +356,23 @@ class ChannelRunner:
         self._check_sending("reply")
         self.host.send(Reply(self.join_ref, message.ref, message.topic, status, response))
 
+    def reply_to_current(self, status: str, response: Any) -> None:
+        """Reply to the message being handled, whether it has a ref or not, as Phoenix does."""
+        self.reply(self._current_message(), status, response)
+
     def reply_ref(self) -> ReplyRef:
+        message = self._current_message()
+        if message.ref is None:
+            raise NoReplyRef(self.topic)
+        return ReplyRef(self, message)
+
+    def _current_message(self) -> Message:
         if self._state is _State.JOINING:
             raise NotJoined(self.topic)
         message = self._mailbox.current
-        if not isinstance(message, Message) or message is self._join or message.ref is None:
+        if not isinstance(message, Message) or message is self._join:
             raise NoReplyRef(self.topic)
-        return ReplyRef(self, message)
+        return message
 
     def _check_sending(self, what: str) -> None:
         if self._state is _State.ENDED:

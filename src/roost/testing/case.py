@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, Self
 
-from roost.aliases import Params
+from roost.aliases import EMPTY, Params
 from roost.asgi.endpoint import Endpoint
-from roost.channels.channel import EMPTY, Channel
+from roost.channels.channel import Channel
 from roost.channels.connection import Connection
 from roost.channels.router import Route, Router
 from roost.channels.runner import ChannelRunner
