@@ -7,7 +7,7 @@ import contextvars
 import logging
 from typing import Any
 
-from roost.channels.fastlane import Told, Transport
+from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
@@ -134,7 +134,7 @@ class Connection:
         self._drop_lingering(runner.topic)
         if runner.topic in self._told_topics or len(self._told_topics) >= MAX_TOLD_TOPICS:
             assert runner.subscription is not None
-            runner.subscription.metadata.told_before = True
+            runner.subscription.metadata.was_told_before = True
         if not self._is_closed:
             self._protocol.join_succeeded(runner.channel_id, response)
             self._carry_out()
@@ -214,7 +214,7 @@ class Connection:
 
     def _note_told(self, ended: Subscription) -> None:
         """Remember that the client was told presence diffs of a topic whose channel ended."""
-        if ended.metadata.told is not Told.NOTHING and len(self._told_topics) < MAX_TOLD_TOPICS:
+        if ended.metadata.was_told and len(self._told_topics) < MAX_TOLD_TOPICS:
             self._told_topics |= {ended.topic}
 
     def _has_route(self, topic: str) -> bool:

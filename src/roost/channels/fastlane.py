@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from roost.exceptions import LocalProtocolError, PayloadError
@@ -21,7 +20,7 @@ from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload, prepare
 from roost.wire.serializers import Serializer
 
-__all__ = ["FASTLANE", "Fastlane", "Told", "Transport", "broadcast", "dispatch"]
+__all__ = ["FASTLANE", "Fastlane", "Transport", "broadcast", "dispatch"]
 
 logger = logging.getLogger("roost.channels")
 
@@ -41,15 +40,6 @@ class Transport(Protocol):
         ...
 
 
-class Told(IntEnum):
-    """What a subscription was told of the topic's presences so far."""
-
-    NOTHING = 0
-    DIFFS = 1
-    """Diffs, but no state yet: its client may hold them back until it gets one."""
-    STATE = 2
-
-
 class Fastlane:
     """The metadata of a channel's subscription to its own topic.
 
@@ -62,22 +52,21 @@ class Fastlane:
     Attributes:
         lingering: The channel has ended, and a newer join of the topic is being decided: the
             client gets presence diffs only.
-        told: What the client was told of the topic's presences.
-        told_before: An earlier subscription of the same client to the topic was told diffs: the
-            client may have held them back since it sent its new join.
-        held: Presence diffs that wait for the state that is being made, each with the version
-            that it ends at; None if none is being made.
+        was_told: The client was sent presence diffs.
+        was_told_before: So it was by an earlier channel of the topic: it may have held them back
+            since it sent its new join.
+        notes: What presences keep about the subscription, by presence.
     """
 
     __slots__ = (
         "counters",
-        "held",
         "intercepts",
         "lingering",
+        "notes",
         "serializer",
-        "told",
-        "told_before",
         "transport",
+        "was_told",
+        "was_told_before",
     )
 
     def __init__(
@@ -92,9 +81,9 @@ class Fastlane:
         self.intercepts = intercepts
         self.counters = counters
         self.lingering = False
-        self.told = Told.NOTHING
-        self.told_before = False
-        self.held: list[tuple[int, Broadcast]] | None = None
+        self.was_told = False
+        self.was_told_before = False
+        self.notes: dict[object, Any] = {}
 
 
 def broadcast(

@@ -22,9 +22,11 @@ Who was pushed what is remembered only while a diff that could end at or before 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
-from roost.channels.fastlane import Fastlane, Told, dispatch
+from roost.channels.fastlane import Fastlane, dispatch
+from roost.presence.listener import Told, listener_of
 from roost.presence.state import StateCache
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import Diff, TopicFeed
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from roost.presence.run import PresenceRun
 
 __all__ = ["Announcer"]
+
+logger = logging.getLogger("roost.presence")
 
 
 class Announcer:
@@ -88,6 +92,8 @@ class Announcer:
                 raise AssertionError(f"unknown event of the tracker: {event!r}")
         if self._state is not None:
             self._state.changed(entry.key)
+            if self._state.is_outgrown:  # nobody lists any more
+                self._state = None
         self._schedule()
 
     def state(self) -> bytes:
@@ -132,12 +138,12 @@ class Announcer:
         overflowed = self._feed.overflowed
         diff = self._feed.take()
         if not self._run.pubsub.subscriptions(self._topic):
-            self._told(diff.end)
+            self._finish_telling(diff.end)
         elif overflowed:
             self._is_telling = True
             self._run.spawn(self._tell_state())
         elif not diff.joins and not diff.leaves:
-            self._told(diff.end)
+            self._finish_telling(diff.end)
         elif self._run.is_bare:
             payload = encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
             self._send_diff(diff, payload)
@@ -146,40 +152,54 @@ class Announcer:
             self._run.spawn(self._tell_fetched(diff))
 
     async def _tell_fetched(self, diff: Diff) -> None:
-        self._send_diff(diff, await self._run.fetcher.diff(self._topic, diff))
+        try:
+            payload = await self._run.fetcher.diff(self._topic, diff)
+        except Exception:  # whatever it is, the topic must not fall silent
+            logger.exception("fetching for %r failed, its presences go out bare", self._topic)
+            payload = encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
+        self._send_diff(diff, payload)
 
     def _send_diff(self, diff: Diff, payload: bytes) -> None:
         subscriptions = self._run.pubsub.subscriptions(self._topic)
         message = Broadcast(self._topic, self._run.presence.diff_event, JsonPayload(payload))
         receivers = [each for each in subscriptions if self._receives(each, diff.end, message)]
         dispatch(receivers, None, message, to_lingering=True)
-        self._told(diff.end)
+        self._finish_telling(diff.end)
 
     def _receives(self, subscription: Subscription, end: int, message: Broadcast) -> bool:
         """Whether a subscription gets a diff now."""
-        lane = subscription.metadata
-        if type(lane) is not Fastlane:
+        listener = listener_of(subscription, self._run)
+        if listener is None:
             return True
-        if lane.held is not None:
-            lane.held.append((end, message))
-            return False
-        if lane.told is Told.STATE:
-            return self._pushed.get(subscription, -1) < end
-        lane.told = Told.DIFFS
+        lane: Fastlane = subscription.metadata
+        if message.event not in lane.intercepts:
+            if listener.held is not None:
+                listener.held.append((end, message))
+                return False
+            if listener.told is Told.STATE and self._pushed.get(subscription, -1) >= end:
+                return False
+        # An intercepting channel gets every diff: its mailbox may hold older ones.
+        lane.was_told = True
+        listener.told = max(listener.told, Told.DIFFS)
         return True
 
     async def _tell_state(self) -> None:
         """Instead of a diff that would be too long: the state, for all."""
-        presences = await self._run.list(self._topic)
+        try:
+            presences = await self._run.list(self._topic)
+        except Exception:
+            logger.exception("listing %r failed", self._topic)
+            self._finish_telling(-1)
+            return
         event = self._run.presence.state_event
         message = Broadcast(self._topic, event, presences)
         receivers = self._run.pubsub.subscriptions(self._topic)
         dispatch(receivers, None, message, to_lingering=True)
         twice = [each for each in receivers if presences.pushed_to(each, event)]
         dispatch(twice, None, message, to_lingering=True)
-        self._told(-1)
+        self._finish_telling(-1)
 
-    def _told(self, end: int) -> None:
+    def _finish_telling(self, end: int) -> None:
         self._is_telling = False
         if self._pushed:
             self._pushed = {
@@ -189,4 +209,4 @@ class Announcer:
             self._schedule()
         else:
             self._pushed.clear()
-            self._run.told(self._topic)
+            self._run.forget_if_empty(self._topic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,16 +34,21 @@ class Lease:
         self.key = key
         self._presence = presence
         self._callbacks: list[Callable[[Any], object]] = []
+        self._has_ended = False
 
     def update(self, meta: Meta | Callable[[dict[str, Any]], Meta]) -> str:
         """Replace its meta; as ``Presence.update``."""
         return self._presence.update(self, self.key, meta, topic=self.topic)
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
-        self._callbacks.append(callback)
+        if self._has_ended:  # soon, as a task that is done does
+            asyncio.get_running_loop().call_soon(callback, self)
+        else:
+            self._callbacks.append(callback)
 
     def end(self) -> None:
         """Let the presence leave; nothing happens the second time."""
+        self._has_ended = True
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from roost.aliases import Meta
 from roost.channels.channel import Channel
-from roost.channels.fastlane import Fastlane, Told, dispatch
+from roost.channels.fastlane import Fastlane, dispatch
 from roost.crdt.origin import OriginId
 from roost.exceptions import NotJoined
 from roost.presence.announcer import Announcer
 from roost.presence.fetching import Fetcher
+from roost.presence.listener import Told, listener_of
 from roost.presence.listing import PresenceList
 from roost.presence.owner import Owner
 from roost.pubsub.pubsub import PubSub
@@ -128,18 +129,27 @@ class PresenceRun:
     async def push_list(self, channel: Channel[Any]) -> PresenceList:
         """Push a channel the list of its topic, and no diffs before it."""
         subscription = channel.subscription
-        if subscription is None:
+        listener = listener_of(subscription, self)
+        if subscription is None or listener is None:
             raise NotJoined(channel.topic)
-        lane: Fastlane = subscription.metadata
-        held = lane.held = []
+        if listener.held is not None:  # one that began earlier holds diffs already
+            presences = await self.list(channel.topic)
+            channel.push(self.presence.state_event, presences)
+            return presences
+        held = listener.held = []
+        version = -1  # if there will be no state, all that was held is told
         try:
             presences = await self.list(channel.topic)
             channel.push(self.presence.state_event, presences)
+            version = presences.version
         finally:
-            lane.held = None
-        for end, message in held:
-            if end > presences.version:
-                dispatch((subscription,), None, message)
+            listener.held = None
+            if channel.is_joined:
+                for end, message in held:
+                    if end > version:
+                        dispatch((subscription,), None, message)
+                        subscription.metadata.was_told = True
+                        listener.told = max(listener.told, Told.DIFFS)
         return presences
 
     def _pushed(self, presences: PresenceList, subscription: object, event: str) -> bool:
@@ -149,17 +159,18 @@ class PresenceRun:
             Whether the client needs it twice: it may apply diffs that it held back, which an
             earlier channel of it was told, on top of the first.
         """
-        if event != self.presence.state_event or not isinstance(subscription, Subscription):
+        listener = listener_of(subscription, self)
+        if event != self.presence.state_event or listener is None:
             return False
-        lane = subscription.metadata
-        if subscription.topic != presences.topic or type(lane) is not Fastlane:
+        assert isinstance(subscription, Subscription)
+        if subscription.topic != presences.topic:
             return False
-        is_needed_twice = lane.told_before
+        lane: Fastlane = subscription.metadata
+        is_needed_twice = lane.was_told_before and listener.told is not Told.STATE
         announcer = self._announcers.get(presences.topic)
-        if announcer is not None and (is_needed_twice or lane.told is not Told.DIFFS):
+        if announcer is not None and (is_needed_twice or listener.told is not Told.DIFFS):
             announcer.pushed(subscription, presences.version)
-        lane.told = Told.STATE
-        lane.told_before = False
+        listener.told = Told.STATE
         return is_needed_twice
 
     # Life.
@@ -170,7 +181,7 @@ class PresenceRun:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def told(self, topic: str) -> None:
+    def forget_if_empty(self, topic: str) -> None:
         """A topic has nothing more to tell: forget it if nobody is there."""
         if not self.tracker.count_entries(topic):
             del self._announcers[topic]

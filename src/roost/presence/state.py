@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from roost.tracker.protocol import TrackerProtocol
 from roost.wire.presence import encode_member, encode_object
 
 __all__ = ["StateCache"]
+
+MAX_STALE: Final = 1_000  # keys that changed since the last list, beyond those that it had
 
 
 class StateCache:
@@ -30,6 +34,11 @@ class StateCache:
     def changed(self, key: str) -> None:
         """The entries of ``key`` changed."""
         self._stale.add(key)
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether more changed since the last list than a new cache would hold."""
+        return len(self._stale) > len(self._members) + MAX_STALE
 
     def encode(self) -> bytes:
         """The present state."""
