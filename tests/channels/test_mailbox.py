@@ -12,7 +12,7 @@ import pytest
 
 from roost import Channel, Socket, event, intercept
 from roost.channels import mailbox
-from roost.channels.mailbox import TURN_COUNT, Mailbox
+from roost.channels.mailbox import Mailbox
 from roost.exceptions import ConfigurationError, MailboxFull, WrongThread
 from roost.testing import ChannelCase
 from tests.channels.scenes import Join, Notes, said, ticks
@@ -234,9 +234,9 @@ async def test_many_steps_at_once_are_all_done(join: Join):
     room = await join(RoomChannel)
     for _ in range(2):
         room.push("start")
-        for _ in range(3 * TURN_COUNT):
+        for _ in range(300):
             ref = room.push("count")
-    await room.assert_reply(ref, "ok", {"count": 6 * TURN_COUNT})
+    await room.assert_reply(ref, "ok", {"count": 600})
 
 
 # Threads.

@@ -443,8 +443,8 @@ async def test_who_comes_during_the_last_fetch_is_listed_bare_and_told_in_full()
     online = Fetched()
     room = room_of(online)
     async with ChannelCase(app(online)) as case:
-        # In turn: the list, the diff of alice, then for each latecomer a diff and another list.
-        online.delays = [0.2, 0.0, 0.0, 0.2, 0.0, 0.2, 0.0]
+        # In turn: the diff of alice, the list, then for each latecomer a diff and another list.
+        online.delays = [0.0, 0.2, 0.0, 0.2, 0.0, 0.2, 0.0]
         alice = await join(case, room)
         for key in "abc":
             await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ Theory of operation. What a channel has to handle is a *step*: a method and its 
 that returns runs at once on the loop; a step that returns an awaitable becomes the mailbox's task,
 and the task goes on with what came meanwhile. Only ``deliver`` runs a step where it is called, at
 the top of the stack; ``post`` leaves it to the loop, so that no handler ever runs inside another
-one. After ``TURN_COUNT`` steps others get their turn.
+one. After ``TURN_DURATION`` others get their turn.
 
 All steps run in one context, the copy made when the connection was accepted.
 """
@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 __all__ = ["Mailbox", "MailboxHost", "Step"]
 
-TURN_COUNT: Final = 100  # steps of one channel before other callbacks of the loop get their turn
+TURN_DURATION: Final = 0.005  # seconds of one channel's steps before others get their turn
 SLOW_STEP: Final = 0.1  # seconds that a step may hold the loop before the host hears of it
 
 Step: TypeAlias = Callable[[Any], Any]
@@ -126,17 +126,19 @@ class Mailbox:
     def _run(self) -> None:
         if self._is_running or self._task is not None:
             return
-        for _ in range(TURN_COUNT):
-            if not self._steps or self._is_closed:
-                return
+        ends_at = time.perf_counter() + TURN_DURATION
+        while self._steps and not self._is_closed:
             self._is_running = True
             awaitable = self._context.run(self._take)
             self._is_running = False
             if awaitable is not None:
-                self._task = asyncio.get_running_loop().create_task(
+                task = asyncio.get_running_loop().create_task(
                     self._run_async(awaitable), context=self._context
                 )
+                self._task = None if task.done() else task  # done: tasks are eager here
                 return
+            if time.perf_counter() > ends_at:
+                break
         if self._steps:
             self._schedule()
 
@@ -162,6 +164,7 @@ class Mailbox:
 
     async def _run_async(self, awaitable: Awaitable[Any] | None) -> None:
         """Await a step, and then run those that came meanwhile."""
+        ends_at = time.perf_counter() + TURN_DURATION
         while awaitable is not None:
             argument = self.current
             try:
@@ -171,13 +174,13 @@ class Mailbox:
             else:
                 self._host.finished(argument, result)
             self.current = awaitable = None
-            for _ in range(TURN_COUNT):
-                if awaitable is not None or not self._steps or self._is_closed:
-                    break
-                awaitable = self._take()
+            while awaitable is None and self._steps and not self._is_closed:
+                if time.perf_counter() > ends_at:
+                    await asyncio.sleep(0)
+                    ends_at = time.perf_counter() + TURN_DURATION
+                else:
+                    awaitable = self._take()
         self._task = None
-        if self._steps:
-            self._schedule()
 
     def _close_unstarted(self, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before it began never gets to what it was to await."""

@@ -482,14 +482,17 @@ class ChannelRunner:
         self, reason: str | BaseException, response: Any, tasks: set[asyncio.Task[Any]]
     ) -> None:
         """Wait for what still runs, and then terminate."""
-        _, pending = await asyncio.wait(tasks, timeout=self.channel.shutdown_timeout)
-        if pending:
+        try:
+            _, pending = await asyncio.wait(tasks, timeout=self.channel.shutdown_timeout)
+            if pending:
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
             for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
-        for task in pending:
-            logger.error("%r: gave up on a task that ignores cancellation: %r", self.channel, task)
-        self._terminate(reason, response)
+                what = "gave up on a task that ignores cancellation"
+                logger.error("%r: %s: %r", self.channel, what, task)
+        finally:
+            self._terminate(reason, response)
 
     def _terminate(self, reason: str | BaseException, response: Any) -> None:
         result = None
@@ -526,7 +529,9 @@ class ChannelRunner:
         asyncio.get_running_loop().call_soon(report)
 
     def _create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(coroutine, context=self.host.context)
+        # A copy of the context: an eager task would enter it inside a step, which has entered it.
+        context = self.host.context.copy()
+        return asyncio.get_running_loop().create_task(coroutine, context=context)
 
     # Logs.
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from roost.aliases import Presences
 from roost.crdt.entry import Entry
-from roost.exceptions import PayloadError
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.meta import decode_meta
@@ -27,10 +26,20 @@ logger = logging.getLogger("roost.presence")
 MAX_ROUNDS: Final = 3  # fetches of one list for those who came during the one before
 
 
+class _Batch:
+    """One call of ``fetch`` that lists wait for, and the entries that it is about."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}  # by ref
+        self.task: asyncio.Task[Presences | None]
+
+
 class Fetcher:
     """Run ``fetch`` for lists and diffs, and encode what comes back.
 
-    Concurrent lists of one version of a topic share one call.
+    Lists of one topic share their calls: what lists ask for in one tick is asked for at once, and
+    nobody asks for what somebody else is asking for already. 500 channels that join a topic
+    together make one call, not 500.
 
     Args:
         presence: Whose ``fetch`` it is.
@@ -40,7 +49,8 @@ class Fetcher:
     def __init__(self, presence: Presence, encoder: JsonEncoder) -> None:
         self._presence = presence
         self._encoder = encoder
-        self._shared: dict[str, tuple[int, asyncio.Task[Presences | None]]] = {}
+        self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
+        self._asked: dict[str, dict[str, _Batch]] = {}  # by topic and ref: under way
 
     async def list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
         """The state of a topic, current at the moment this returns, and its version.
@@ -54,13 +64,10 @@ class Fetcher:
         version = tracker.version
         missing = list(tracker.list(topic))
         for round_number in range(MAX_ROUNDS):
-            if round_number == 0:
-                result = await self._fetch_shared(topic, version, missing)
-            else:
-                result = await self._fetch(topic, missing)
-            asked.update(entry.ref for entry in missing)
-            _merge(fetched, _bare(missing) if result is None else result)
-            missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
+            if missing:
+                _merge(fetched, await self._fetch_shared(topic, missing))
+                asked.update(entry.ref for entry in missing)
+                missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
             if not missing:
                 version = tracker.version
                 break
@@ -87,23 +94,41 @@ class Fetcher:
                     self._encoder.encode(_only(fetched, {entry.ref for entry in diff.joins})),
                     self._encoder.encode(_only(fetched, {entry.ref for entry in diff.leaves})),
                 )
-            except PayloadError as error:
+            except Exception as error:  # no JSON, or a bug of the application's encode_hook
                 self._log(topic, error)
         return encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
 
-    async def _fetch_shared(
-        self, topic: str, version: int, entries: Sequence[Entry]
-    ) -> Presences | None:
-        shared = self._shared.get(topic)
-        if shared is None or shared[0] != version:
-            task = asyncio.get_running_loop().create_task(self._fetch(topic, entries))
-            shared = self._shared[topic] = (version, task)
-            task.add_done_callback(lambda _: self._forget(topic, task))
-        return await asyncio.shield(shared[1])
+    async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> Presences:
+        """What ``fetch`` makes of entries, in calls that are shared; bare where it failed."""
+        asked = self._asked.setdefault(topic, {})
+        refs = {entry.ref for entry in entries}
+        for entry in entries:
+            if entry.ref not in asked:
+                batch = self._open.get(topic)
+                if batch is None:
+                    batch = self._open[topic] = _Batch()
+                    batch.task = asyncio.get_running_loop().create_task(self._run(topic, batch))
+                batch.entries[entry.ref] = entry
+                asked[entry.ref] = batch
+        batches = {asked[ref] for ref in refs}
+        await asyncio.wait([batch.task for batch in batches])
+        fetched: Presences = {}
+        for batch in batches:
+            result = None if batch.task.cancelled() else batch.task.result()
+            _merge(fetched, _bare(batch.entries.values()) if result is None else result)
+        return _only(fetched, refs)
 
-    def _forget(self, topic: str, task: asyncio.Task[Presences | None]) -> None:
-        if topic in self._shared and self._shared[topic][1] is task:
-            del self._shared[topic]
+    async def _run(self, topic: str, batch: _Batch) -> Presences | None:
+        await asyncio.sleep(0)  # to the end of the tick: others may ask for more
+        del self._open[topic]
+        try:
+            return await self._fetch(topic, batch.entries.values())
+        finally:
+            asked = self._asked[topic]
+            for ref in batch.entries:
+                del asked[ref]
+            if not asked:
+                del self._asked[topic]
 
     async def _fetch(self, topic: str, entries: Iterable[Entry]) -> Presences | None:
         """What ``fetch`` makes of entries; None if it failed, which is logged."""
@@ -113,6 +138,12 @@ class Fetcher:
                 if inspect.isawaitable(result):
                     result = await result
             return _checked(result)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._log(topic, error)  # something that fetch awaited was cancelled, not we
+            return None
         except Exception as error:  # the application's: whatever it raises, the presences go out
             self._log(topic, error)
             return None
@@ -126,11 +157,11 @@ class Fetcher:
         _merge(visible, _bare(entry for entry in current if entry.ref not in asked))
         try:
             return self._encoder.encode(visible)
-        except PayloadError as error:
+        except Exception as error:  # no JSON, or a bug of the application's encode_hook
             self._log(topic, error)
             return encode_grouped(current)
 
-    def _log(self, topic: str, error: Exception) -> None:
+    def _log(self, topic: str, error: BaseException) -> None:
         logger.error(
             "%s.fetch failed for %r, its presences go out bare",
             type(self._presence).__qualname__,
@@ -154,7 +185,10 @@ def _checked(result: Any) -> Presences:
     for key, entry in result.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("metas"), list | tuple):
             raise TypeError(f"fetch must keep the metas of {key!r} in a list")
-        if not all(isinstance(meta, Mapping) and "phx_ref" in meta for meta in entry["metas"]):
+        if not all(
+            isinstance(meta, Mapping) and isinstance(meta.get("phx_ref"), str)
+            for meta in entry["metas"]
+        ):
             raise TypeError(f"fetch must keep the phx_ref of each meta of {key!r}")
     return {key: dict(entry) for key, entry in result.items()}
 

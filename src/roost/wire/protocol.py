@@ -201,8 +201,10 @@ class ConnectionProtocol:
             self._wait(slot, message)
         elif _is_meant(message, slot):
             if message.event == LEAVE:
+                if slot.leave is not None:
+                    return  # it is leaving already, and Phoenix never answers the second one
                 slot.state = _State.LEAVING
-                slot.leave = slot.leave or message
+                slot.leave = message
             self._outputs.append(Deliver(slot.channel_id, message))
         # Else it is for a channel that is no more: dropped without a word, as in Phoenix.
 
