@@ -239,6 +239,24 @@ async def test_many_steps_at_once_are_all_done(join: Join):
     await room.assert_reply(ref, "ok", {"count": 600})
 
 
+async def test_handlers_that_never_wait_let_others_have_their_turn(join: Join):
+    """An async handler that keeps its own channel busy does not keep the loop."""
+    turns = 0
+
+    class RoomChannel(Channel):
+        async def handle_info(self, message: Any) -> None:
+            self.send("again")
+
+    room = await join(RoomChannel)
+    room.channel.send("begin")
+    for _ in range(10):
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns == 10
+    await room.close()
+
+
 # Threads.
 
 

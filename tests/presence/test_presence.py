@@ -223,6 +223,79 @@ async def test_a_diff_that_is_being_fetched_keeps_its_place():
 
 
 @virtually
+async def test_two_presences_of_one_topic_do_not_mind_each_other():
+    """While one presence makes its list, the other one's diffs arrive."""
+    people, cursors = Fetched(), Online()
+
+    class Both(Channel):
+        async def after_join(self) -> None:
+            await people.enter(self, "alice", {})
+
+    endpoint = Endpoint({}, presences=[people, cursors])
+    async with ChannelCase(endpoint) as case:
+        people.default_delay = 0.3
+        alice = await join(case, Both)
+        await asyncio.sleep(0.1)
+
+        lease(cursors, "bob")
+
+        await alice.assert_push("presence_diff", {"joins": {"bob": {}}}, timeout=0.1)
+        await alice.assert_push("presence_state", {"alice": {}})
+
+
+@virtually
+async def test_an_enter_that_is_given_up_tells_what_it_held():
+    """If no state comes, the client gets the diffs that waited for it."""
+    online = Fetched()
+
+    class Impatient(Channel):
+        async def after_join(self) -> None:
+            try:
+                async with asyncio.timeout(0.2):
+                    await online.enter(self, "alice", {})
+            except TimeoutError:
+                online.default_delay = 0.0
+
+    async with ChannelCase(app(online)) as case:
+        online.delays = [0.0]
+        online.default_delay = 0.3
+        alice = await join(case, Impatient)
+        online.delays = [0.0, 60.0, 0.0]
+        await asyncio.sleep(0.1)
+
+        lease(online, "bob")
+
+        await alice.assert_push("presence_diff", {"joins": {"bob": {}}}, timeout=1)
+        await alice.refute_push("presence_state")
+
+
+@virtually
+async def test_an_intercepting_channel_misses_no_diff():
+    """Its mailbox may hold diffs that are older than the state that it pushes: all are told."""
+    online = Online()
+
+    class Tutorial(Channel):
+        @intercept("presence_diff")
+        async def handle_diff(self, diff: Any) -> None:
+            await asyncio.sleep(0.1)
+            self.push("presence_diff", diff)
+
+        @event("list")
+        async def list_them(self, payload: Any) -> None:
+            self.push("presence_state", await online.list(self))
+
+    async with ChannelCase(app(online)) as case:
+        alice = await join(case, Tutorial)
+        bob = lease(online, "bob")
+        await online.settled()
+        bob.end()
+        alice.push("list")
+
+        await alice.assert_push("presence_diff", {"joins": {"bob": {}}})
+        await alice.assert_push("presence_diff", {"leaves": {"bob": {}}})
+
+
+@virtually
 async def test_too_many_changes_become_a_fresh_state():
     """A diff that would name too many presences is replaced by the state, for all."""
 
@@ -339,6 +412,21 @@ async def test_an_unchanged_list_keeps_its_bytes():
         bob.end()
         assert list(await online.list(TOPIC)) == ["alice"]
         assert list(first) == ["bob"]
+
+
+@virtually
+async def test_a_list_that_nobody_asks_for_again_costs_nothing():
+    """What is kept from list to list does not grow with those who came and left since."""
+    online = Online()
+    async with ChannelCase(app(online)):
+        lease(online, "alice")
+        await online.list(TOPIC)
+        for number in range(3000):
+            lease(online, f"visitor-{number}").end()
+
+        assert online._run is not None
+        assert online._run._announcers[TOPIC]._state is None
+        assert list(await online.list(TOPIC)) == ["alice"]
 
 
 @virtually
@@ -502,6 +590,48 @@ def test_a_failing_fetch_lets_presences_out_bare(wrong: Any, caplog: pytest.LogC
 
 
 @virtually
+async def test_a_fetch_whose_query_is_cancelled_does_not_silence_the_topic():
+    """What fetch awaits may be cancelled by others; the diff goes out bare, and later ones do."""
+
+    class Cancelled(Presence):
+        async def fetch(self, topic: str, presences: Any) -> Any:
+            query: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            query.cancel()
+            return await query
+
+    online = Cancelled()
+    async with ChannelCase(app(online)) as case:
+        alice = await join(case)
+        for key in "ab":
+            lease(online, key)
+            await alice.assert_push("presence_diff", {"joins": {key: {}}})
+
+
+@virtually
+async def test_channels_that_join_together_share_their_fetches():
+    """A hundred joins in one tick ask for a hundred keys, not for each other's again and again."""
+    online = Fetched()
+    room = room_of(online)
+    async with ChannelCase(app(online)) as case:
+        rooms = await asyncio.gather(*(join(case, room, name=f"user-{n}") for n in range(100)))
+        for each in rooms:
+            assert len(await each.assert_push("presence_state")) == 100
+
+        asked = sum(len(call) for call in online.calls)
+        assert asked == 200  # once for the lists, and once for the diff
+        assert len(online.calls) == 2
+
+
+@virtually
+async def test_nobody_is_fetched_for_an_empty_topic():
+    """A list of nobody asks nothing of the database."""
+    online = Fetched()
+    async with ChannelCase(app(online)):
+        assert await online.list(TOPIC) == {}
+        assert online.calls == []
+
+
+@virtually
 async def test_fetch_may_hide_keys():
     """A key that fetch leaves out is neither listed nor told."""
 
@@ -588,7 +718,7 @@ async def test_a_task_is_an_owner():
 
 @virtually
 async def test_a_lease_shows_somebody_for_a_while():
-    """A lease is present inside its block, may change its meta, and leaves after it."""
+    """A lease is present inside its block, may change its meta, and leaves after it, for good."""
     online = Online()
     async with ChannelCase(app(online)):
         async with online.lease(TOPIC, "worker", {"jobs": 0}) as worker:
@@ -596,6 +726,9 @@ async def test_a_lease_shows_somebody_for_a_while():
             (meta,) = (await online.list(TOPIC))["worker"]["metas"]
             assert meta["jobs"] == 1
 
+        assert online.count_users(TOPIC) == 0
+        online.track(worker, "worker", {}, topic=TOPIC)
+        await asyncio.sleep(0)
         assert online.count_users(TOPIC) == 0
 
 

@@ -103,6 +103,7 @@ class Endpoint:
         ]
         self._run: Run | None = None
         self._starting = LoopLock()
+        self._stopped_on: asyncio.AbstractEventLoop | None = None  # the loop of the last run
 
     # Life.
 
@@ -129,7 +130,7 @@ class Endpoint:
         run = self._current()
         run.users -= 1
         if run.users == 0:
-            self._run = None
+            self._run, self._stopped_on = None, run.loop
             await run.end()
 
     @asynccontextmanager
@@ -166,6 +167,10 @@ class Endpoint:
                 await _not_an_upgrade(scope, send)
                 return
             run = await self._running()
+            if run is None:
+                await receive()
+                await deny(scope, send, 503)
+                return
             await acceptor.accept(
                 scope,
                 receive,
@@ -182,10 +187,12 @@ class Endpoint:
         else:
             await _respond(send, 404, "Not Found")
 
-    async def _running(self) -> Run:
-        """The run; the first connection starts one if no lifespan did."""
-        run = self._run
-        if run is None or run.loop is not asyncio.get_running_loop():
+    async def _running(self) -> Run | None:
+        """The run; the first connection starts one if no lifespan did. None after a stop."""
+        run, loop = self._run, asyncio.get_running_loop()
+        if run is None and self._stopped_on is loop:
+            return None
+        if run is None or run.loop is not loop:
             await self.start()
             if self._current().users > 1:  # somebody else did, meanwhile
                 await self.stop()

@@ -29,6 +29,8 @@ TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 TRY_AGAIN_LATER: Final = 1013
 
+BURST_FACTOR: Final = 4  # how much more may wait before the first write had its chance
+TURN_COUNT: Final = 100  # frames of one client before others get their turn
 CLOSE_TIMEOUT: Final = 10.0  # seconds for the closing handshake before the connection is dropped
 
 
@@ -47,7 +49,9 @@ class WebSocketTransport:
         "_close_code",
         "_connection",
         "_counters",
+        "_is_abandoned",
         "_is_open",
+        "_is_overrun",
         "_loop",
         "_options",
         "_receive",
@@ -75,21 +79,30 @@ class WebSocketTransport:
         self._writing_since: float | None = None
         self._close_code: int | None = None
         self._is_open = True  # frames are taken
+        self._is_overrun = False  # too much waits, and the connection is about to be closed
+        self._is_abandoned = False  # we stopped receiving
         self._received_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     # For the connection (``Transport``).
 
     def write(self, frame: Frame) -> None:
-        if not self._is_open:
+        if not self._is_open or self._is_overrun:
             return
         self._buffer.append(frame)
         self._buffer_size += len(frame)
-        # A single frame may have any size; a backlog may not.
-        if self._buffer_size > self._options.max_outbound_size and len(self._buffer) > 1:
-            self._drop_slow_consumer(f"{self._buffer_size} bytes wait for it")
+        # What one tick writes says nothing of the client, unless an earlier write still waits for
+        # it. A single frame may have any size.
+        limit = self._options.max_outbound_size
+        if self._writing_since is None:
+            limit *= BURST_FACTOR
+        if self._buffer_size > limit and len(self._buffer) > 1:
+            self._is_overrun = True
+            reason = f"{self._buffer_size} bytes wait for it"
+            # In a callback of its own: this is in the middle of somebody's handler or broadcast.
+            self._loop.call_soon(self._drop_slow_consumer, reason)
         elif self._writer is None:
-            self._writer = self._loop.create_task(self._write())
+            self._start_writer()
 
     def close(self, code: int) -> None:
         if not self._is_open:
@@ -97,7 +110,7 @@ class WebSocketTransport:
         self._is_open = False
         self._close_code = code
         if self._writer is None:
-            self._writer = self._loop.create_task(self._write())
+            self._start_writer()
         self._set_timer(CLOSE_TIMEOUT, self._abandon)
 
     def drain(self) -> None:
@@ -115,16 +128,12 @@ class WebSocketTransport:
         if self._is_open:
             self._check()
         try:
-            while True:
-                event = await self._receive()
-                if event["type"] == "websocket.disconnect":
-                    break
-                if self._is_open:
-                    self._received_at = self._loop.time()
-                    self._receive_frame(event)
+            await self._receive_all()
         except asyncio.CancelledError:
-            if self._is_open:  # not by us: the server is ending
+            if not self._is_abandoned:  # not by us: the server is ending
                 raise
+            if self._serving is not None:
+                self._serving.uncancel()
         finally:
             self._is_open = False
             self._buffer.clear()
@@ -134,6 +143,19 @@ class WebSocketTransport:
             if self._writer is not None:
                 self._writer.cancel()
             self._serving = None
+
+    async def _receive_all(self) -> None:
+        frame_count = 0
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                break
+            if self._is_open:
+                self._received_at = self._loop.time()
+                self._receive_frame(event)
+            frame_count += 1
+            if frame_count % TURN_COUNT == 0:  # a burst may be there already, without any waiting
+                await asyncio.sleep(0)
 
     def _receive_frame(self, event: Event) -> None:
         assert self._connection is not None
@@ -165,6 +187,10 @@ class WebSocketTransport:
 
     # Writing.
 
+    def _start_writer(self) -> None:
+        writer = self._loop.create_task(self._write())
+        self._writer = None if writer.done() else writer  # done: tasks are eager here
+
     async def _write(self) -> None:
         send, buffer = self._send, self._buffer
         try:
@@ -183,7 +209,7 @@ class WebSocketTransport:
             self._is_open = False
             self._abandon()
         finally:
-            if self._writer is asyncio.current_task():
+            if self._writer is None or self._writer is asyncio.current_task():
                 self._writing_since = None
                 self._writer = None
 
@@ -203,6 +229,8 @@ class WebSocketTransport:
         self._set_timer(min(rest, self._options.send_timeout), self._check)
 
     def _drop_slow_consumer(self, reason: str) -> None:
+        if not self._is_open:
+            return
         self._counters["slow_consumer"] += 1
         self._buffer.clear()
         self._buffer_size = 0
@@ -210,11 +238,12 @@ class WebSocketTransport:
         if self._writing_since is not None and self._writer is not None:
             # The write under way may never end; the close is tried without it.
             self._writer.cancel()
-            self._writer = self._loop.create_task(self._write())
+            self._start_writer()
 
     def _abandon(self) -> None:
         """The client did not answer our close, or can't be written to: stop receiving."""
         if self._serving is not None:
+            self._is_abandoned = True
             self._serving.cancel()
 
     def _set_timer(self, delay: float, callback: Callable[[], None]) -> None:

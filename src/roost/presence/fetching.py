@@ -33,6 +33,12 @@ class _Batch:
         self.entries: dict[str, Entry] = {}  # by ref
         self.task: asyncio.Task[Presences | None]
 
+    def fetched(self, known: set[str]) -> Presences:
+        """What became of the entries whose refs are not in ``known``; bare if ``fetch`` failed."""
+        result = None if self.task.cancelled() else self.task.result()
+        presences = _bare(self.entries.values()) if result is None else result
+        return _only(presences, self.entries.keys() - known)
+
 
 class Fetcher:
     """Run ``fetch`` for lists and diffs, and encode what comes back.
@@ -65,8 +71,9 @@ class Fetcher:
         missing = list(tracker.list(topic))
         for round_number in range(MAX_ROUNDS):
             if missing:
-                _merge(fetched, await self._fetch_shared(topic, missing))
-                asked.update(entry.ref for entry in missing)
+                for batch in await self._fetch_shared(topic, missing):
+                    _merge(fetched, batch.fetched(asked))
+                    asked.update(batch.entries)
                 missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
             if not missing:
                 version = tracker.version
@@ -98,10 +105,9 @@ class Fetcher:
                 self._log(topic, error)
         return encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
 
-    async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> Presences:
-        """What ``fetch`` makes of entries, in calls that are shared; bare where it failed."""
+    async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> set[_Batch]:
+        """Fetch entries in calls that are shared; the calls may be about others, too."""
         asked = self._asked.setdefault(topic, {})
-        refs = {entry.ref for entry in entries}
         for entry in entries:
             if entry.ref not in asked:
                 batch = self._open.get(topic)
@@ -110,13 +116,9 @@ class Fetcher:
                     batch.task = asyncio.get_running_loop().create_task(self._run(topic, batch))
                 batch.entries[entry.ref] = entry
                 asked[entry.ref] = batch
-        batches = {asked[ref] for ref in refs}
+        batches = {asked[entry.ref] for entry in entries}
         await asyncio.wait([batch.task for batch in batches])
-        fetched: Presences = {}
-        for batch in batches:
-            result = None if batch.task.cancelled() else batch.task.result()
-            _merge(fetched, _bare(batch.entries.values()) if result is None else result)
-        return _only(fetched, refs)
+        return batches
 
     async def _run(self, topic: str, batch: _Batch) -> Presences | None:
         await asyncio.sleep(0)  # to the end of the tick: others may ask for more

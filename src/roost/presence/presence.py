@@ -227,9 +227,10 @@ class Presence:
 
     async def stop(self) -> None:
         """Stop when the last user stops it."""
+        run = self._current()
         self._users -= 1
-        if self._users == 0 and self._run is not None:
-            run, self._run = self._run, None
+        if self._users == 0:
+            self._run = None
             await run.stop()
 
     def _current(self) -> PresenceRun:
