@@ -332,3 +332,33 @@ async def test_a_join_while_a_crash_is_cleaned_up(case: ChannelCase):
     assert notes.all() == [LookupError]
     assert said(alice) == ["reply ok 7/7", "phx_close 1/1"]
     assert len(alice.connection.runners) == 1
+
+
+async def test_what_waits_has_a_size(case: ChannelCase):
+    """A client may have 8 MiB waiting for slow handlers, however few messages; then no more."""
+    may_end = asyncio.Event()
+
+    class RoomChannel(Channel):
+        @event("save")
+        async def save(self, payload: Any) -> Any:
+            await may_end.wait()
+            return {}
+
+    alice = FrameClient(case, {"room:*": RoomChannel, "lobby": RoomChannel}, V2Serializer)
+    alice.join()
+    body = "x" * 1_000_000
+    for number in range(12):
+        frame = f'["1","{number}","room:1","save",{{"body":"{body}"}}]'
+        alice.connection.receive_frame(frame)
+
+    refused = [frame for frame in alice.frames if "overloaded" in frame.text]
+    assert len(refused) == 3
+    assert case.endpoint.counters["inbound_full"] == 3
+
+    may_end.set()
+    await ticks()
+    alice.connection.receive_frame('["1","20","room:1","save",{}]')
+    await ticks()
+    assert alice.frames[-1].text == (
+        '["1","20","room:1","phx_reply",{"status":"ok","response":{}}]'
+    )

@@ -142,7 +142,7 @@ class WebSocketTransport:
                 self._timer.cancel()
             if self._writer is not None:
                 self._writer.cancel()
-            self._serving = None
+            self._serving = self._connection = None
 
     async def _receive_all(self) -> None:
         frame_count = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import weakref
 from typing import Any
 
 from roost.channels.fastlane import Transport
@@ -29,6 +30,8 @@ __all__ = ["Connection"]
 logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
+MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
+_OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
 
@@ -47,6 +50,8 @@ class Connection:
     """
 
     __slots__ = (
+        "_held",
+        "_held_size",
         "_id_subscription",
         "_is_closed",
         "_lingering",
@@ -79,12 +84,15 @@ class Connection:
         self.serializer = serializer
         self.context = context
         self._router = router
-        self._protocol = ConnectionProtocol(has_route=self._has_route, max_channels=max_channels)
+        self._protocol = ConnectionProtocol(has_route=router.has_route, max_channels=max_channels)
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
         self._lingering: dict[str, Subscription] | None = None
         # Topics whose earlier channels were told of presences; past the bound it means all topics.
         self._told_topics: frozenset[str] = frozenset()
+        # Messages that wait, by the id of their weak reference, with their sizes.
+        self._held: dict[int, tuple[weakref.ref[Message], int]] = {}
+        self._held_size = 0
         self._is_closed = False
         self._id_subscription = (
             None if socket_id is None else hub.pubsub.subscribe(socket_id, self._receive_for_id)
@@ -96,7 +104,26 @@ class Connection:
         Raises:
             InvalidMessage: It is no message; the connection is to be closed.
         """
-        self.receive(self.serializer.decode(data))
+        message = self.serializer.decode(data)
+        if self._held_size > MAX_HELD_SIZE:
+            self.hub.counters["inbound_full"] += 1
+            self.send(Reply(message.join_ref, message.ref, message.topic, "error", _OVERLOADED))
+            return
+        self.receive(message)
+        handled = weakref.ref(message)
+        del message
+        self._hold(handled(), len(data))
+
+    def _hold(self, message: Message | None, size: int) -> None:
+        """Count a message that waits for its channel, until it is handled and nobody holds it."""
+        if message is not None:
+            self._held_size += size
+            reference = weakref.ref(message, self._release)
+            self._held[id(reference)] = (reference, size)
+
+    def _release(self, reference: weakref.ref[Message]) -> None:
+        _, size = self._held.pop(id(reference))
+        self._held_size -= size
 
     def receive(self, message: Message) -> None:
         """A message of the client."""
@@ -216,9 +243,6 @@ class Connection:
         """Remember that the client was told presence diffs of a topic whose channel ended."""
         if ended.metadata.was_told and len(self._told_topics) < MAX_TOLD_TOPICS:
             self._told_topics |= {ended.topic}
-
-    def _has_route(self, topic: str) -> bool:
-        return self._router.find(topic) is not None
 
     def _receive_for_id(self, message: Any) -> None:
         if isinstance(message, Broadcast) and message.event == "disconnect":

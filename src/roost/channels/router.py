@@ -67,3 +67,7 @@ class Router:
             if topic.startswith(prefix):
                 return route
         return found
+
+    def has_route(self, topic: str) -> bool:
+        """Whether ``topic`` has a route."""
+        return self.find(topic) is not None

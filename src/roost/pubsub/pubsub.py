@@ -147,7 +147,14 @@ class PubSub:
         if run.thread_id == threading.get_ident():
             callback()
         else:
-            run.loop.call_soon_threadsafe(callback)
+            run.loop.call_soon_threadsafe(self._call_in, run, callback)
+
+    def _call_in(self, run: _Run, callback: Callable[[], None]) -> None:
+        """Run what another thread asked for, unless the run ended on its way here."""
+        if self._run is run:
+            callback()
+        else:
+            self.counters["stopped"] += 1
 
     # Subscriptions.
 

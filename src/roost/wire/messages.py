@@ -37,7 +37,7 @@ DIFF: Final = "presence_diff"
 _REQUIRED: Final = ("topic", "event", "payload", "ref")
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, weakref=True):
     """A message of a client, or a push of a channel.
 
     Args:
