@@ -276,20 +276,23 @@ async def test_an_intercepting_channel_misses_no_diff():
 
     class Tutorial(Channel):
         @intercept("presence_diff")
-        async def handle_diff(self, diff: Any) -> None:
-            await asyncio.sleep(0.1)
+        def handle_diff(self, diff: Any) -> None:
             self.push("presence_diff", diff)
 
         @event("list")
         async def list_them(self, payload: Any) -> None:
+            await asyncio.sleep(0.02)
             self.push("presence_state", await online.list(self))
 
     async with ChannelCase(app(online)) as case:
         alice = await join(case, Tutorial)
-        bob = lease(online, "bob")
-        await online.settled()
-        bob.end()
         alice.push("list")
+        await alice.assert_push("presence_state")
+        alice.push("list")
+        bob = lease(online, "bob")
+        await asyncio.sleep(0.01)  # bob's join is in the mailbox, behind the handler
+        bob.end()
+        assert await alice.assert_push("presence_state") == {}
 
         await alice.assert_push("presence_diff", {"joins": {"bob": {}}})
         await alice.assert_push("presence_diff", {"leaves": {"bob": {}}})

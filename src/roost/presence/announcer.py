@@ -176,7 +176,7 @@ class Announcer:
             if listener.held is not None:
                 listener.held.append((end, message))
                 return False
-            if listener.told is Told.STATE and self._pushed.get(subscription, -1) >= end:
+            if self._pushed.get(subscription, -1) >= end:
                 return False
         # An intercepting channel gets every diff: its mailbox may hold older ones.
         lane.was_told = True
