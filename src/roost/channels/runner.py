@@ -111,7 +111,6 @@ class ChannelRunner:
 
     __slots__ = (
         "_belongings",
-        "_is_accepted",
         "_join",
         "_mailbox",
         "_state",
@@ -133,7 +132,6 @@ class ChannelRunner:
         self.subscription: Subscription | None = None
         self._join = join
         self._state = _State.JOINING
-        self._is_accepted = False
         self._stop_reason: str | None = None
         self._mailbox = Mailbox(self, host.context, channel.max_mailbox_count)
         self._belongings: Belongings | None = None
@@ -171,7 +169,6 @@ class ChannelRunner:
         )
         self.subscription = host.hub.pubsub.subscribe(self.topic, self._receive_broadcast, lane)
         self._state = _State.JOINED
-        self._is_accepted = True
         self._log_join("JOINED")
         if type(channel).after_join is not Channel.after_join:
             self._mailbox.post(_after_join, channel)
@@ -377,7 +374,7 @@ class ChannelRunner:
     def _check_sending(self, what: str) -> None:
         if self._state is _State.ENDED:
             raise ChannelClosed(self.topic)
-        if not self._is_accepted:
+        if self.subscription is None:
             raise NotJoined(self.topic)
         self.host.hub.pubsub.check_thread(what)
 

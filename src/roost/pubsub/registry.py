@@ -81,10 +81,6 @@ class Registry:
             snapshot = self._snapshots[topic] = tuple(subscriptions)
         return snapshot
 
-    def topics(self) -> Sequence[str]:
-        """The topics that somebody is subscribed to."""
-        return list(self._topics)
-
 
 def deliver_to_all(
     subscriptions: Sequence[Subscription], sender: Subscriber | None, message: Any, /
