@@ -3,8 +3,7 @@
 msgspec is the codec. It is lenient where a wire format shared by every node and browser must not
 be: it writes NaN as ``null``, bytes as base64 text, and the keys ``1`` and ``"1"`` side by side.
 So values are checked before they are encoded. The check is Python and costs a few times what the
-encoding does: 0.3 µs for a chat message, 0.2 ms for a list of 1,000 objects. Hence payloads are
-encoded once and travel as bytes.
+encoding does. Hence payloads are encoded once and travel as bytes.
 """
 
 from __future__ import annotations

@@ -888,13 +888,18 @@ async def test_settled_waits_for_fetches():
 
 @virtually
 async def test_stopping_with_a_fetch_under_way_ends_it():
-    """A stop cancels what is being fetched; nothing is left behind."""
+    """A stop cancels what is being fetched, for diffs and for lists; nothing is left behind."""
     online = Fetched()
     async with ChannelCase(app(online)) as case:
         await join(case)
         online.default_delay = 60
         lease(online, "a")
+        listing = asyncio.ensure_future(online.list(TOPIC))
         await asyncio.sleep(0.1)
 
+    loop = asyncio.get_running_loop()
+    stopped_at = loop.time()
+    assert list(await listing) == ["a"]
+    assert loop.time() == stopped_at
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert others == set()

@@ -220,13 +220,11 @@ class Connection:
 
     def _stop_channel(self, channel_id: int, reason: StopReason) -> None:
         runner = self._runners[channel_id]
-        is_duplicate = reason is StopReason.DUPLICATE_JOIN
-        linger = is_duplicate and runner.subscription is not None
-        if linger:
-            assert runner.subscription is not None
+        lingering = runner.subscription if reason is StopReason.DUPLICATE_JOIN else None
+        if lingering is not None:
             self._lingering = self._lingering or {}
-            self._lingering[runner.topic] = runner.subscription
-        runner.end(reason.value, linger=linger, cancel=True)
+            self._lingering[runner.topic] = lingering
+        runner.end(reason.value, linger=lingering is not None, cancel=True)
 
     def _refused(self, message: Message, reason: str) -> None:
         self._drop_lingering(message.topic)

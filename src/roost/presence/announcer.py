@@ -33,7 +33,7 @@ from roost.tracker.feed import Diff, TopicFeed
 from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
-from roost.wire.presence import encode_diff, encode_grouped
+from roost.wire.presence import encode_bare_diff
 
 if TYPE_CHECKING:
     from roost.presence.run import PresenceRun
@@ -145,7 +145,7 @@ class Announcer:
         elif not diff.joins and not diff.leaves:
             self._finish_telling(diff.end)
         elif self._run.is_bare:
-            payload = encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
+            payload = encode_bare_diff(diff.joins, diff.leaves)
             self._send_diff(diff, payload)
         else:
             self._is_telling = True
@@ -156,7 +156,7 @@ class Announcer:
             payload = await self._run.fetcher.diff(self._topic, diff)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
-            payload = encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
+            payload = encode_bare_diff(diff.joins, diff.leaves)
         self._send_diff(diff, payload)
 
     def _send_diff(self, diff: Diff, payload: bytes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from roost.aliases import Presences
 from roost.crdt.entry import Entry
@@ -14,7 +14,7 @@ from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.meta import decode_meta
 from roost.tracker.protocol import TrackerProtocol
-from roost.wire.presence import encode_diff, encode_grouped, group_by_key
+from roost.wire.presence import encode_bare_diff, encode_diff, encode_grouped, group_by_key
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -24,6 +24,9 @@ __all__ = ["Fetcher"]
 logger = logging.getLogger("roost.presence")
 
 MAX_ROUNDS: Final = 3  # fetches of one list for those who came during the one before
+
+
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 
 class _Batch:
@@ -50,11 +53,13 @@ class Fetcher:
     Args:
         presence: Whose ``fetch`` it is.
         encoder: Encodes what it returns.
+        spawn: Starts a task that ends with the presence's run.
     """
 
-    def __init__(self, presence: Presence, encoder: JsonEncoder) -> None:
+    def __init__(self, presence: Presence, encoder: JsonEncoder, spawn: Spawn) -> None:
         self._presence = presence
         self._encoder = encoder
+        self._spawn = spawn
         self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
         self._asked: dict[str, dict[str, _Batch]] = {}  # by topic and ref: under way
 
@@ -103,7 +108,7 @@ class Fetcher:
                 )
             except Exception as error:  # no JSON, or a bug of the application's encode_hook
                 self._log(topic, error)
-        return encode_diff(encode_grouped(diff.joins), encode_grouped(diff.leaves))
+        return encode_bare_diff(diff.joins, diff.leaves)
 
     async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> set[_Batch]:
         """Fetch entries in calls that are shared; the calls may be about others, too."""
@@ -113,7 +118,7 @@ class Fetcher:
                 batch = self._open.get(topic)
                 if batch is None:
                     batch = self._open[topic] = _Batch()
-                    batch.task = asyncio.get_running_loop().create_task(self._run(topic, batch))
+                    batch.task = self._spawn(self._run(topic, batch))
                 batch.entries[entry.ref] = entry
                 asked[entry.ref] = batch
         batches = {asked[entry.ref] for entry in entries}

@@ -48,12 +48,12 @@ class PresenceRun:
         self.loop = asyncio.get_running_loop()
         origin = OriginId(pubsub.node_name, time.time_ns() // 1000, secrets.randbits(64))
         self.tracker = TrackerProtocol(origin, encoder=pubsub.encoder)
-        self.fetcher = Fetcher(presence, pubsub.encoder)
+        self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
         self._owners: dict[Owner, int] = {}
         self._last_owner = 0
         # Of topics where somebody is, or of which something is untold.
         self._announcers: dict[str, Announcer] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     # Changing.
 
@@ -175,11 +175,12 @@ class PresenceRun:
 
     # Life.
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine that tells a topic something."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine that fetches or tells; ``settled`` waits for it, ``stop`` cancels it."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def forget_if_empty(self, topic: str) -> None:
         """A topic has nothing more to tell: forget it if nobody is there."""

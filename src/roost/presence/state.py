@@ -15,7 +15,7 @@ MAX_STALE: Final = 1_000  # keys that changed since the last list, beyond those 
 class StateCache:
     """Each key's part of the state, encoded anew only when the key changed.
 
-    Joining the parts of 1,000 keys measured 9 µs, encoding their metas from dicts 75 µs.
+    ``bench/`` measures it: a change of one key among 1,000 costs a fortieth of the first encoding.
 
     Args:
         topic: The topic.

@@ -11,6 +11,7 @@ from roost.crdt.entry import Entry
 
 __all__ = [
     "FORBIDDEN_KEYS",
+    "encode_bare_diff",
     "encode_diff",
     "encode_grouped",
     "encode_member",
@@ -60,6 +61,11 @@ def encode_grouped(entries: Iterable[Entry]) -> bytes:
         encode_member(key, [entry.meta for entry in group])
         for key, group in group_by_key(entries).items()
     )
+
+
+def encode_bare_diff(joins: Iterable[Entry], leaves: Iterable[Entry]) -> bytes:
+    """The payload of a ``presence_diff`` of entries as they are."""
+    return encode_diff(encode_grouped(joins), encode_grouped(leaves))
 
 
 def encode_diff(joins: bytes, leaves: bytes) -> bytes:
