@@ -33,7 +33,8 @@ class TopicIndexMachine(RuleBasedStateMachine):
     def add(self, topic: str, key: str, owner: int) -> None:
         self.seq += 1
         entry = new_entry(topic, key, owner, self.seq)
-        self.index.add(entry)
+        is_first = not self.model_of(topic, key)
+        assert self.index.add(entry) is is_first
         self.entries.append(entry)
         if key not in self.keys[topic]:
             self.keys[topic].append(key)
@@ -42,8 +43,9 @@ class TopicIndexMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         entry = data.draw(st.sampled_from(self.entries))
-        self.index.remove(entry)
+        is_last = self.index.remove(entry)
         self.entries.remove(entry)
+        assert is_last is not bool(self.model_of(entry.topic, entry.key))
         if not self.model_of(entry.topic, entry.key):
             self.keys[entry.topic].remove(entry.key)
 
@@ -61,13 +63,13 @@ class TopicIndexMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         index = self.index
         for topic in TOPICS:
-            assert index.keys(topic) == self.keys[topic]
-            assert index.count_keys(topic) == len(self.keys[topic])
+            assert index.of(topic).keys() == self.keys[topic]
+            assert index.of(topic).count_keys == len(self.keys[topic])
             for key in KEYS:
-                assert index.by_key(topic, key) == self.model_of(topic, key)
+                assert index.of(topic).by_key(key) == self.model_of(topic, key)
             expected = [each for key in self.keys[topic] for each in self.model_of(topic, key)]
-            assert list(index.entries(topic)) == expected
-            assert index.count_entries(topic) == len(expected)
+            assert list(index.of(topic).entries()) == expected
+            assert index.of(topic).count_entries == len(expected)
         assert sorted(index.topics()) == [topic for topic in TOPICS if self.keys[topic]]
 
 
@@ -132,8 +134,8 @@ def test_a_key_stays_in_its_place_while_it_is_replaced():
     alice4 = new_entry("room:1", "alice", 1, 4)
     index.replace(alice1, alice4)
 
-    assert index.keys("room:1") == ["alice", "bob"]
-    assert index.by_key("room:1", "alice") == (alice2, alice4)
+    assert index.of("room:1").keys() == ["alice", "bob"]
+    assert index.of("room:1").by_key("alice") == (alice2, alice4)
 
 
 def test_a_listing_survives_changes():
@@ -144,7 +146,7 @@ def test_a_listing_survives_changes():
     index.add(bob)
 
     listed = []
-    for entry in index.entries("room:1"):
+    for entry in index.of("room:1").entries():
         listed.append(entry)
         index.remove(bob)
 

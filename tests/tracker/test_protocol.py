@@ -49,6 +49,7 @@ class TrackerMachine(RuleBasedStateMachine):
         super().__init__()
         self.tracker = TrackerProtocol(ORIGIN)
         self.metas: dict[Place, dict[str, Any]] = {}  # refs included
+        self.hidden: set[Place] = set()
         self.keys: dict[str, list[str]] = {topic: [] for topic in TOPICS}
         self.refs: set[str] = set()  # of all time
         # What somebody knows who was told the events and nothing else.
@@ -57,17 +58,30 @@ class TrackerMachine(RuleBasedStateMachine):
 
     # How the model changes.
 
-    def has_joined(self, place: Place, ref: str, meta: dict[str, Any]) -> None:
+    def has_joined(
+        self, place: Place, ref: str, meta: dict[str, Any], *, hidden: bool = False
+    ) -> None:
         assert ref not in self.refs
         self.refs.add(ref)
         self.metas[place] = {**without_refs(meta), "phx_ref": ref}
-        if place[2] not in self.keys[place[1]]:
+        if hidden:
+            self.hidden.add(place)
+        elif place[2] not in self.keys[place[1]]:
             self.keys[place[1]].append(place[2])
 
     def has_left(self, place: Place) -> None:
         del self.metas[place]
-        if not any(other[1:] == place[1:] for other in self.metas):
+        if place in self.hidden:
+            self.hidden.remove(place)
+        elif not self.visible(place[1], place[2]):
             self.keys[place[1]].remove(place[2])
+
+    def visible(self, topic: str, key: str) -> list[dict[str, Any]]:
+        return [
+            meta
+            for place, meta in self.metas.items()
+            if place[1:] == (topic, key) and place not in self.hidden
+        ]
 
     def was_updated(self, place: Place, ref: str, meta: dict[str, Any]) -> None:
         assert ref not in self.refs
@@ -77,15 +91,36 @@ class TrackerMachine(RuleBasedStateMachine):
 
     # What is called.
 
-    @rule(place=places, meta=metas)
-    def track(self, place: Place, meta: dict[str, Any]) -> None:
+    @rule(place=places, meta=metas, hidden=st.booleans())
+    def track(self, place: Place, meta: dict[str, Any], hidden: bool) -> None:
         owner, topic, key = place
         if place in self.metas:
             with pytest.raises(AlreadyTracked) as error:
-                self.tracker.track(topic, key, meta, owner=owner)
+                self.tracker.track(topic, key, meta, owner=owner, hidden=hidden)
             assert (error.value.topic, error.value.key) == (topic, key)
         else:
-            self.has_joined(place, self.tracker.track(topic, key, meta, owner=owner), meta)
+            ref = self.tracker.track(topic, key, meta, owner=owner, hidden=hidden)
+            self.has_joined(place, ref, meta, hidden=hidden)
+
+    @rule(place=places)
+    def hide(self, place: Place) -> None:
+        self.set_hidden(place, self.tracker.hide, hidden=True)
+
+    @rule(place=places)
+    def show(self, place: Place) -> None:
+        self.set_hidden(place, self.tracker.show, hidden=False)
+
+    def set_hidden(self, place: Place, call: Callable[..., str], *, hidden: bool) -> None:
+        owner, topic, key = place
+        if place not in self.metas:
+            with pytest.raises(NotTracked):
+                call(topic, key, owner=owner)
+        elif (place in self.hidden) is hidden:
+            assert call(topic, key, owner=owner) == self.metas[place]["phx_ref"]
+        else:
+            meta = self.metas[place]
+            self.has_left(place)
+            self.has_joined(place, call(topic, key, owner=owner), meta, hidden=hidden)
 
     @rule(place=places, meta=bad_metas)
     def track_badly(self, place: Place, meta: Any) -> None:
@@ -181,7 +216,7 @@ class TrackerMachine(RuleBasedStateMachine):
         for topic in TOPICS:
             listed: list[dict[str, Any]] = []
             for key in self.keys[topic]:
-                group = [meta for place, meta in self.metas.items() if place[1:] == (topic, key)]
+                group = self.visible(topic, key)
                 found = tracker.get_by_key(topic, key)
                 assert [decode_meta(entry.meta) for entry in found] == group
                 assert [entry.ref for entry in found] == [meta["phx_ref"] for meta in group]
@@ -190,12 +225,17 @@ class TrackerMachine(RuleBasedStateMachine):
             assert list(tracker.keys(topic)) == self.keys[topic]
             assert tracker.count_keys(topic) == len(self.keys[topic])
             assert tracker.count_entries(topic) == len(listed)
+            hidden = [decode_meta(entry.meta) for entry in tracker.list_hidden(topic)]
+            expected = [self.metas[place] for place in self.hidden if place[1] == topic]
+            assert sorted(hidden, key=repr) == sorted(expected, key=repr)
             for key in KEYS:
+                assert tracker.has_key(topic, key) is (key in self.keys[topic])
                 if key not in self.keys[topic]:
                     assert tracker.get_by_key(topic, key) == ()
                 for owner in OWNERS:
-                    is_tracked = (owner, topic, key) in self.metas
-                    assert tracker.tracks(topic, key, owner=owner) == is_tracked
+                    entry = tracker.tracked(topic, key, owner=owner)
+                    meta = self.metas.get((owner, topic, key))
+                    assert (entry and decode_meta(entry.meta)) == meta
 
     @invariant()
     def events_are_the_difference(self) -> None:
@@ -203,20 +243,25 @@ class TrackerMachine(RuleBasedStateMachine):
             assert event.version > self.told_version
             self.told_version = event.version
             match event:
-                case Joined(entry, _):
+                case Joined(entry, _, is_first):
                     assert entry.ref not in self.told
+                    assert is_first is (not self.told_of(entry))
                     self.told[entry.ref] = entry
-                case Left(entry, _):
+                case Left(entry, _, is_last):
                     assert self.told.pop(entry.ref) is entry
+                    assert is_last is (not self.told_of(entry))
                 case Updated(old, new, _):
                     assert (old.owner, old.topic, old.key) == (new.owner, new.topic, new.key)
                     assert self.told.pop(old.ref) is old
                     assert new.ref not in self.told
                     self.told[new.ref] = new
         assert self.told_version == self.tracker.version
-        visible = {entry.ref: entry for topic in TOPICS for entry in self.tracker.list(topic)}
-        assert self.told == visible
+        assert self.told == {entry.ref: entry for entry in self.tracker.list_all()}
         assert self.tracker.events() == []
+
+    def told_of(self, entry: Entry) -> list[Entry]:
+        place = (entry.topic, entry.key)
+        return [each for each in self.told.values() if (each.topic, each.key) == place]
 
 
 TestTracker = TrackerMachine.TestCase
@@ -303,7 +348,7 @@ def test_an_encode_hook_may_use_the_tracker():
     """A hook that tracks while a meta is encoded neither doubles a ref nor a presence."""
 
     def track_too(device: object) -> str:
-        if not tracker.tracks("room:1", "bob", owner=2):
+        if tracker.tracked("room:1", "bob", owner=2) is None:
             tracker.track("room:1", "bob", {}, owner=2)
         return "phone"
 

@@ -20,6 +20,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         owner: What the origin's node tracks it for; a number that means something there only.
         ref_prefix: First part of the ref, the same for all entries of one origin.
         seq: Number of the change that added it, second part of the ref.
+        hidden: Held by every node, but in nobody's list.
     """
 
     topic: str
@@ -28,6 +29,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     owner: int
     ref_prefix: str
     seq: int
+    hidden: bool = False
 
     @property
     def ref(self) -> str:

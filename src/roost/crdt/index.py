@@ -8,22 +8,93 @@ it is alone, and a dict once it has company.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from roost.crdt.entry import Entry
 
-__all__ = ["OwnerIndex", "TopicIndex"]
+__all__ = ["KeyIndex", "OwnerIndex", "TopicIndex"]
 
 _KeyGroup: TypeAlias = Entry | dict[str, Entry]  # by ref
 _OwnerGroup: TypeAlias = Entry | dict[tuple[str, str], Entry]  # by (topic, key)
 
 
-class _Topic:
-    __slots__ = ("count", "groups")
+class KeyIndex:
+    """Key → entries, with a count. All but ``entries`` and ``keys`` is O(1).
+
+    Example:
+        >>> index = KeyIndex()
+        >>> index.add(Entry("room:1", "alice", b"{}", 1, "r", 1))
+        True
+        >>> index.add(Entry("room:1", "alice", b"{}", 2, "r", 2))
+        False
+        >>> index.count_keys, index.count_entries
+        (1, 2)
+    """
+
+    __slots__ = ("_groups", "count_entries")
 
     def __init__(self) -> None:
-        self.groups: dict[str, _KeyGroup] = {}
-        self.count = 0
+        self._groups: dict[str, _KeyGroup] = {}
+        self.count_entries = 0
+
+    def add(self, entry: Entry) -> bool:
+        """Add an entry; return whether it is the first of its key."""
+        groups = self._groups
+        self.count_entries += 1
+        group = groups.get(entry.key)
+        if group is None:
+            groups[entry.key] = entry
+            return True
+        if type(group) is dict:
+            group[entry.ref] = entry
+        else:
+            assert isinstance(group, Entry)
+            groups[entry.key] = {group.ref: group, entry.ref: entry}
+        return False
+
+    def remove(self, entry: Entry) -> bool:
+        """Remove an entry; return whether it was the last of its key."""
+        group = self._groups[entry.key]
+        self.count_entries -= 1
+        if type(group) is not dict:
+            del self._groups[entry.key]
+            return True
+        del group[entry.ref]
+        if len(group) == 1:
+            (self._groups[entry.key],) = group.values()
+        return False
+
+    def replace(self, old: Entry, new: Entry) -> None:
+        """Put ``new`` where ``old`` was: same key, never absent in between."""
+        group = self._groups[old.key]
+        if type(group) is dict:
+            del group[old.ref]
+            group[new.ref] = new
+        else:
+            self._groups[old.key] = new
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, key by key."""
+        for key in list(self._groups):
+            yield from self.by_key(key)
+
+    def by_key(self, key: str) -> tuple[Entry, ...]:
+        """The entries of one key, in the order of their arrival."""
+        group = self._groups.get(key)
+        if group is None:
+            return ()
+        return tuple(group.values()) if isinstance(group, dict) else (group,)
+
+    def has_key(self, key: str) -> bool:
+        return key in self._groups
+
+    def keys(self) -> list[str]:
+        """The keys, in the order of their arrival."""
+        return list(self._groups)
+
+    @property
+    def count_keys(self) -> int:
+        return len(self._groups)
 
 
 class TopicIndex:
@@ -32,87 +103,44 @@ class TopicIndex:
     Example:
         >>> index = TopicIndex()
         >>> index.add(Entry("room:1", "alice", b"{}", 1, "r", 1))
-        >>> index.count_keys("room:1"), index.count_keys("room:2")
+        True
+        >>> index.of("room:1").count_keys, index.of("room:2").count_keys
         (1, 0)
     """
 
     __slots__ = ("_topics",)
 
     def __init__(self) -> None:
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, KeyIndex] = {}
 
-    def add(self, entry: Entry) -> None:
-        topic = self._topics.get(entry.topic)
-        if topic is None:
-            topic = self._topics[entry.topic] = _Topic()
-        topic.count += 1
-        group = topic.groups.get(entry.key)
-        if group is None:
-            topic.groups[entry.key] = entry
-        elif type(group) is dict:
-            group[entry.ref] = entry
-        else:
-            assert isinstance(group, Entry)
-            topic.groups[entry.key] = {group.ref: group, entry.ref: entry}
+    def add(self, entry: Entry) -> bool:
+        """Add an entry; return whether it is the first of its key in its topic."""
+        index = self._topics.get(entry.topic)
+        if index is None:
+            index = self._topics[entry.topic] = KeyIndex()
+        return index.add(entry)
 
-    def remove(self, entry: Entry) -> None:
-        topic = self._topics[entry.topic]
-        group = topic.groups[entry.key]
-        topic.count -= 1
-        if type(group) is dict:
-            del group[entry.ref]
-            if len(group) == 1:
-                (topic.groups[entry.key],) = group.values()
-        else:
-            del topic.groups[entry.key]
-            if not topic.groups:
-                del self._topics[entry.topic]
+    def remove(self, entry: Entry) -> bool:
+        """Remove an entry; return whether it was the last of its key in its topic."""
+        index = self._topics[entry.topic]
+        is_last = index.remove(entry)
+        if not index.count_entries:
+            del self._topics[entry.topic]
+        return is_last
 
     def replace(self, old: Entry, new: Entry) -> None:
         """Put ``new`` where ``old`` was: same topic and key, never absent in between."""
-        groups = self._topics[old.topic].groups
-        group = groups[old.key]
-        if type(group) is dict:
-            del group[old.ref]
-            group[new.ref] = new
-        else:
-            groups[old.key] = new
+        self._topics[old.topic].replace(old, new)
 
-    def entries(self, topic: str) -> Iterator[Entry]:
-        """All entries of a topic, key by key."""
-        found = self._topics.get(topic)
-        if found is None:
-            return
-        for key in list(found.groups):
-            group = found.groups.get(key)
-            if isinstance(group, dict):
-                yield from tuple(group.values())
-            elif group is not None:
-                yield group
-
-    def keys(self, topic: str) -> list[str]:
-        """The keys of a topic, in the order of their arrival."""
-        found = self._topics.get(topic)
-        return [] if found is None else list(found.groups)
-
-    def by_key(self, topic: str, key: str) -> tuple[Entry, ...]:
-        """The entries of one key, in the order of their arrival."""
-        found = self._topics.get(topic)
-        group = None if found is None else found.groups.get(key)
-        if group is None:
-            return ()
-        return tuple(group.values()) if isinstance(group, dict) else (group,)
+    def of(self, topic: str) -> KeyIndex:
+        """The index of one topic, to be read; empty if nobody is there."""
+        return self._topics.get(topic, _NOBODY)
 
     def topics(self) -> list[str]:
         return list(self._topics)
 
-    def count_keys(self, topic: str) -> int:
-        found = self._topics.get(topic)
-        return 0 if found is None else len(found.groups)
 
-    def count_entries(self, topic: str) -> int:
-        found = self._topics.get(topic)
-        return 0 if found is None else found.count
+_NOBODY: Final = KeyIndex()
 
 
 class OwnerIndex:
@@ -155,9 +183,15 @@ class OwnerIndex:
         else:
             del self._groups[entry.owner]
 
-    def pop(self, owner: int) -> tuple[Entry, ...]:
-        """Remove and return all that an owner tracks."""
-        group = self._groups.pop(owner, None)
+    def of(self, owner: int) -> tuple[Entry, ...]:
+        """All that an owner tracks."""
+        group = self._groups.get(owner)
         if group is None:
             return ()
         return tuple(group.values()) if isinstance(group, dict) else (group,)
+
+    def pop(self, owner: int) -> tuple[Entry, ...]:
+        """Remove and return all that an owner tracks."""
+        entries = self.of(owner)
+        self._groups.pop(owner, None)
+        return entries

@@ -88,9 +88,9 @@ class Slice:
         """The ref that the next addition will have."""
         return f"{self._ref_prefix}{self.seq + 1:x}"
 
-    def add(self, topic: str, key: str, meta: bytes, *, owner: int) -> Entry:
+    def add(self, topic: str, key: str, meta: bytes, *, owner: int, hidden: bool = False) -> Entry:
         """Add an entry; ``meta`` carries ``next_ref``."""
-        entry = Entry(topic, key, meta, owner, self._ref_prefix, self.seq + 1)
+        entry = Entry(topic, key, meta, owner, self._ref_prefix, self.seq + 1, hidden)
         self._change(entry, 0)
         self._entries[entry.seq] = entry
         return entry
@@ -100,10 +100,10 @@ class Slice:
         del self._entries[entry.seq]
         self._change(None, entry.seq)
 
-    def replace(self, old: Entry, meta: bytes) -> Entry:
+    def replace(self, old: Entry, meta: bytes, *, hidden: bool = False) -> Entry:
         """Remove an entry and add its successor under one number; KeyError if it is not there."""
         del self._entries[old.seq]
-        new = Entry(old.topic, old.key, meta, old.owner, old.ref_prefix, self.seq + 1)
+        new = Entry(old.topic, old.key, meta, old.owner, old.ref_prefix, self.seq + 1, hidden)
         self._change(new, old.seq)
         self._entries[new.seq] = new
         return new

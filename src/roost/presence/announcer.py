@@ -81,9 +81,9 @@ class Announcer:
     def note(self, event: TrackerEvent) -> None:
         """Something changed in the topic."""
         match event:
-            case Joined(entry, version):
+            case Joined(entry, version, _):
                 self._feed.join(entry, version)
-            case Left(entry, version):
+            case Left(entry, version, _):
                 self._feed.leave(entry, version)
             case Updated(old, entry, version):
                 self._feed.leave(old, version)

@@ -80,7 +80,7 @@ class PresenceRun:
 
     def tracks(self, owner: Owner, topic: str, key: str) -> bool:
         owner_id = self._owners.get(owner)
-        return owner_id is not None and self.tracker.tracks(topic, key, owner=owner_id)
+        return owner_id is not None and self.tracker.tracked(topic, key, owner=owner_id) is not None
 
     def _register(self, owner: Owner) -> int:
         owner_id = self._owners.get(owner)

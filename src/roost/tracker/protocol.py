@@ -8,6 +8,10 @@ never repeats, so that a state that was handed out can be compared with a later 
 
 An entry belongs to an owner, a number that the driver gives to whatever may end: a channel, a
 task, a lease. There is at most one entry for each (owner, topic, key).
+
+A hidden entry is in the slice, and so on every node, but in an index of its own: readers of the
+visible one never filter. Nothing that happens to it is an event; showing it is a join, and hiding
+it a leave.
 """
 
 from __future__ import annotations
@@ -30,17 +34,31 @@ __all__ = ["Joined", "Left", "TrackerEvent", "TrackerProtocol", "Updated"]
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """An entry became visible."""
+    """An entry became visible.
+
+    Args:
+        entry: The entry.
+        version: Counts the visible changes of this node.
+        is_first: No other entry of its key was visible in its topic.
+    """
 
     entry: Entry
     version: int
+    is_first: bool
 
 
 class Left(msgspec.Struct, frozen=True, gc=False):
-    """An entry is no longer visible."""
+    """An entry is no longer visible.
+
+    Args:
+        entry: The entry.
+        version: Counts the visible changes of this node.
+        is_last: No other entry of its key is visible in its topic.
+    """
 
     entry: Entry
     version: int
+    is_last: bool
 
 
 class Updated(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +94,7 @@ class TrackerProtocol:
         self.version = 0
         self._slice = Slice(origin)
         self._visible = TopicIndex()
+        self._hidden = TopicIndex()
         self._owners = OwnerIndex()
         self._encoder = encoder or JsonEncoder()
         self._events: list[TrackerEvent] = []
@@ -86,7 +105,7 @@ class TrackerProtocol:
 
     # In: from the application.
 
-    def track(self, topic: str, key: str, meta: Meta, *, owner: int) -> str:
+    def track(self, topic: str, key: str, meta: Meta, *, owner: int, hidden: bool = False) -> str:
         """Track ``key`` in ``topic`` for ``owner`` and return the new ref.
 
         Raises:
@@ -101,11 +120,9 @@ class TrackerProtocol:
             raise AlreadyTracked(topic, key)
         own = self._slice
         ref = own.next_ref
-        entry = own.add(topic, key, add_refs(encoded, ref), owner=owner)
+        entry = own.add(topic, key, add_refs(encoded, ref), owner=owner, hidden=hidden)
         self._owners.put(entry)
-        self._visible.add(entry)
-        self.version += 1
-        self._events.append(Joined(entry, self.version))
+        self._appear(entry)
         return ref
 
     def untrack(self, topic: str, key: str, *, owner: int) -> bool:
@@ -114,14 +131,14 @@ class TrackerProtocol:
         if entry is None:
             return False
         self._owners.remove(entry)
-        self._leave(entry)
+        self._remove(entry)
         return True
 
     def untrack_owner(self, owner: int) -> int:
         """Stop tracking all that ``owner`` tracks and return how many presences that were."""
         entries = self._owners.pop(owner)
         for entry in entries:
-            self._leave(entry)
+            self._remove(entry)
         return len(entries)
 
     def update(
@@ -151,20 +168,66 @@ class TrackerProtocol:
         # From here on no code of the application runs.
         if self._owners.get(owner, topic, key) is not old:
             raise LocalProtocolError(f"the update of {key!r} in {topic!r} changed it on its way")
-        own = self._slice
-        ref = own.next_ref
-        new = own.replace(old, add_refs(encoded, ref, old.ref))
+        ref = self._slice.next_ref
+        new = self._slice.replace(old, add_refs(encoded, ref, old.ref), hidden=old.hidden)
         self._owners.put(new)
-        self._visible.replace(old, new)
-        self.version += 1
-        self._events.append(Updated(old, new, self.version))
+        if old.hidden:
+            self._hidden.replace(old, new)
+        else:
+            self._visible.replace(old, new)
+            self.version += 1
+            self._events.append(Updated(old, new, self.version))
         return ref
 
-    def _leave(self, entry: Entry) -> None:
+    def hide(self, topic: str, key: str, *, owner: int) -> str:
+        """Take one presence out of the lists, and return its ref, which is new if this changed it.
+
+        Raises:
+            NotTracked: The owner does not track this key in this topic.
+        """
+        return self._set_hidden(topic, key, owner, True)
+
+    def show(self, topic: str, key: str, *, owner: int) -> str:
+        """Put one presence into the lists, and return its ref, which is new if this changed it.
+
+        Raises:
+            NotTracked: The owner does not track this key in this topic.
+        """
+        return self._set_hidden(topic, key, owner, False)
+
+    def _set_hidden(self, topic: str, key: str, owner: int, hidden: bool) -> str:
+        old = self._owners.get(owner, topic, key)
+        if old is None:
+            raise NotTracked(topic, key)
+        if old.hidden is hidden:
+            return old.ref
+        ref = self._slice.next_ref
+        meta = add_refs(encode_meta(self._encoder, decode_meta(old.meta)), ref)
+        new = self._slice.replace(old, meta, hidden=hidden)
+        self._owners.put(new)
+        self._disappear(old)
+        self._appear(new)
+        return ref
+
+    def _remove(self, entry: Entry) -> None:
         self._slice.remove(entry)
-        self._visible.remove(entry)
+        self._disappear(entry)
+
+    def _appear(self, entry: Entry) -> None:
+        if entry.hidden:
+            self._hidden.add(entry)
+            return
+        is_first = self._visible.add(entry)
         self.version += 1
-        self._events.append(Left(entry, self.version))
+        self._events.append(Joined(entry, self.version, is_first))
+
+    def _disappear(self, entry: Entry) -> None:
+        if entry.hidden:
+            self._hidden.remove(entry)
+            return
+        is_last = self._visible.remove(entry)
+        self.version += 1
+        self._events.append(Left(entry, self.version, is_last))
 
     # Out.
 
@@ -177,27 +240,44 @@ class TrackerProtocol:
 
     def list(self, topic: str) -> Iterator[Entry]:
         """The visible entries of a topic, key by key; O(members of the topic)."""
-        return self._visible.entries(topic)
+        return self._visible.of(topic).entries()
+
+    def list_hidden(self, topic: str) -> Iterator[Entry]:
+        """The hidden entries of a topic, key by key."""
+        return self._hidden.of(topic).entries()
+
+    def list_all(self) -> Iterator[Entry]:
+        """The visible entries of all topics."""
+        for topic in self._visible.topics():
+            yield from self.list(topic)
 
     def get_by_key(self, topic: str, key: str) -> tuple[Entry, ...]:
         """The visible entries of one key, in the order of their arrival."""
-        return self._visible.by_key(topic, key)
+        return self._visible.of(topic).by_key(key)
 
     def keys(self, topic: str) -> Sequence[str]:
         """The visible keys of a topic, in the order of their arrival."""
-        return self._visible.keys(topic)
+        return self._visible.of(topic).keys()
+
+    def has_key(self, topic: str, key: str) -> bool:
+        """Whether a key is visible in a topic."""
+        return self._visible.of(topic).has_key(key)
 
     def count_keys(self, topic: str) -> int:
         """How many keys are visible in a topic."""
-        return self._visible.count_keys(topic)
+        return self._visible.of(topic).count_keys
 
     def count_entries(self, topic: str) -> int:
         """How many presences are visible in a topic."""
-        return self._visible.count_entries(topic)
+        return self._visible.of(topic).count_entries
 
-    def tracks(self, topic: str, key: str, *, owner: int) -> bool:
-        """Whether ``owner`` tracks ``key`` in ``topic``."""
-        return self._owners.get(owner, topic, key) is not None
+    def tracked(self, topic: str, key: str, *, owner: int) -> Entry | None:
+        """What ``owner`` tracks as ``key`` in ``topic``, hidden or not."""
+        return self._owners.get(owner, topic, key)
+
+    def owned(self, owner: int) -> tuple[Entry, ...]:
+        """All that ``owner`` tracks, hidden or not."""
+        return self._owners.of(owner)
 
 
 def _plain_text(key: str) -> str:
