@@ -430,10 +430,12 @@ async def test_a_cancelled_open_leaves_nothing_open(path: Path):
 
 
 async def test_memory():
-    """``:memory:`` keeps times until the store is closed."""
+    """``:memory:`` keeps times until the last user closes the store."""
     store = SqliteLastSeen(":memory:")
     await store.open()
     await store.record({"alice": 1.0})
+    await store.open()
+    await store.close()
     assert await store.read(["alice"]) == {"alice": 1.0}
     await store.close()
 
@@ -715,6 +717,16 @@ async def test_stop_writes_what_waits_and_closes():
 
     await scene.recorder.stop()
     assert scene.store.open_count == 0
+
+
+@virtually
+async def test_stop_with_nothing_to_write():
+    """A recorder that was told nothing writes nothing, and leaves no task either."""
+    async with Scene() as scene:
+        await asyncio.sleep(0.5)
+
+    assert scene.store.written == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @virtually
