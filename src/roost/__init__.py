@@ -14,9 +14,13 @@ from roost.exceptions import (
     NotTracked,
     ReplyError,
     RoostError,
+    TopicFull,
 )
+from roost.presence.changes import Join, Leave, Snapshot, Update
 from roost.presence.listing import PresenceList
+from roost.presence.policy import Policy
 from roost.presence.presence import Presence
+from roost.presence.tracker import Tracker
 from roost.pubsub.pubsub import PubSub
 from roost.wire.messages import Broadcast
 
@@ -29,9 +33,12 @@ __all__ = [
     "Drainer",
     "Endpoint",
     "InvalidKey",
+    "Join",
     "JoinRefused",
+    "Leave",
     "Mount",
     "NotTracked",
+    "Policy",
     "Presence",
     "PresenceList",
     "PubSub",
@@ -39,7 +46,11 @@ __all__ = [
     "ReplyRef",
     "RoostError",
     "Route",
+    "Snapshot",
     "Socket",
+    "TopicFull",
+    "Tracker",
+    "Update",
     "WebSocket",
     "event",
     "intercept",

@@ -19,6 +19,7 @@
     ├── Presence
     │   ├── AlreadyTracked (ValueError)      same owner, topic and key
     │   ├── NotTracked (LookupError)         nothing to update
+    │   ├── TopicFull                        a JoinRefused and a ReplyError: no member more
     │   └── InvalidKey (ValueError)          a key that would harm JavaScript clients
     └── ProtocolError
         ├── LocalProtocolError               our caller's mistake
@@ -56,6 +57,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplyError",
     "RoostError",
+    "TopicFull",
     "UnsupportedPayload",
     "WrongThread",
 ]
@@ -237,6 +239,31 @@ class NotTracked(RoostError, LookupError):
 
     def __str__(self) -> str:
         return f"{self.key!r} is not tracked in {self.topic!r} by this owner"
+
+
+class TopicFull(JoinRefused, ReplyError):
+    """The topic has as many members as its policy admits, and this key would be one more.
+
+    Raised in ``join`` it refuses the join, and in an event handler it is an error reply; both say
+    ``{"reason": "full", "max_members": …}``. Track in ``join`` to refuse in time.
+
+    Attributes:
+        topic: The topic.
+        key: Who was to be tracked.
+        max_members: How many keys the topic admits.
+    """
+
+    def __init__(self, topic: str, key: str, max_members: int) -> None:
+        super().__init__({"reason": "full", "max_members": max_members})
+        self.topic = topic
+        self.key = key
+        self.max_members = max_members
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key!r} can't be tracked in {self.topic!r}, which has its "
+            f"{self.max_members} members: raise Policy.max_members, or let somebody leave"
+        )
 
 
 class InvalidKey(RoostError, ValueError):

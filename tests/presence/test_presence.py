@@ -13,6 +13,7 @@ from roost import (
     Channel,
     Endpoint,
     NotTracked,
+    Policy,
     Presence,
     PubSub,
     Socket,
@@ -157,7 +158,7 @@ async def test_the_first_change_is_told_at_once_and_further_ones_joined():
         lease(online, "c")
         diff = await alice.assert_push("presence_diff")
         assert diff["joins"].keys() == {"b", "c"}
-        assert loop.time() == pytest.approx(began_at + online.diff_period)
+        assert loop.time() == pytest.approx(began_at + Policy().diff_period)
 
 
 @virtually

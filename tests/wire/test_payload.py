@@ -62,4 +62,6 @@ def test_every_decoding_is_fresh():
 
 def test_a_plain_payload_does_not_mind_being_pushed():
     """Nothing is to be pushed once more."""
-    assert not JsonPayload(b"{}").pushed_to(object(), "presence_state")
+    payload = JsonPayload(b"{}")
+
+    assert payload.pushed_as(object(), "presence_state") == (("presence_state", payload),)

@@ -21,6 +21,8 @@ from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
 from roost.presence.presence import Presence
+from roost.presence.tracker import Tracker
+from roost.presence.tracking import Tracking
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
@@ -52,6 +54,7 @@ class Endpoint:
         sockets: Path → socket class or ``Mount``; relative to where the endpoint is mounted.
             phoenix.js adds ``/websocket`` to the path that it is given.
         presences: The presences that its channels use.
+        trackers: The trackers that its code uses.
         pubsub: To share with other endpoints; by default one of its own, for this process.
         app: Gets every request that is for none of the sockets; without it they get 404.
         encode_hook: Turns objects of your own into JSON values; with an explicit ``pubsub``, give
@@ -76,6 +79,7 @@ class Endpoint:
         sockets: Mapping[str, type[Socket] | Mount],
         *,
         presences: Sequence[Presence] = (),
+        trackers: Sequence[Tracker] = (),
         pubsub: PubSub | None = None,
         app: ASGIApp | None = None,
         encode_hook: EncodeHook | None = None,
@@ -89,7 +93,7 @@ class Endpoint:
             raise ConfigurationError("give hosts or check_origin, not both")
         check = check_origin if hosts is None else hosts
         self.pubsub = pubsub or PubSub(encode_hook=encode_hook)
-        self._presences = list(presences)
+        self._trackings: list[Tracking[Any]] = [*trackers, *presences]
         self._app = app
         self._filter_parameters = filter_parameters
         mounts = {
@@ -108,7 +112,7 @@ class Endpoint:
     # Life.
 
     async def start(self) -> None:
-        """Start the PubSub and the presences; each start needs a ``stop``.
+        """Start the PubSub, the trackers and the presences; each start needs a ``stop``.
 
         Raises:
             ConfigurationError: The endpoint, or something that it is to start, runs elsewhere.
@@ -121,7 +125,7 @@ class Endpoint:
                 run = None  # a loop that was closed without stop took its run along
             if run is None:
                 run = self._run = await Run.start(
-                    self.pubsub, self._presences, filter_parameters=self._filter_parameters
+                    self.pubsub, self._trackings, filter_parameters=self._filter_parameters
                 )
             run.users += 1
 

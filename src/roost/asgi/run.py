@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Any, Self
 
 from roost.asgi.drain import DrainerLike, drain, resolve
 from roost.asgi.websocket import WebSocketTransport
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub
-from roost.presence.presence import Presence
+from roost.presence.tracking import Tracking
 from roost.pubsub.pubsub import PubSub
 
 __all__ = ["Run"]
@@ -38,16 +38,16 @@ class Run:
 
     @classmethod
     async def start(
-        cls, pubsub: PubSub, presences: Sequence[Presence], *, filter_parameters: Sequence[str]
+        cls, pubsub: PubSub, trackings: Sequence[Tracking[Any]], *, filter_parameters: Sequence[str]
     ) -> Self:
-        """Start the PubSub and the presences; if one of them fails, none of them runs."""
+        """Start the PubSub, trackers and presences; if one of them fails, none of them runs."""
         async with AsyncExitStack() as stack:
             await pubsub.start()
             stack.push_async_callback(pubsub.stop)
             pubsub.add_dispatcher(FASTLANE, dispatch)
-            for presence in presences:
-                await presence.start(pubsub)
-                stack.push_async_callback(presence.stop)
+            for tracking in trackings:
+                await tracking.start(pubsub)
+                stack.push_async_callback(tracking.stop)
             return cls(Hub(pubsub, filter_parameters=filter_parameters), stack.pop_all())
 
     async def end(self) -> None:

@@ -22,7 +22,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Protocol
@@ -335,14 +335,11 @@ class ChannelRunner:
 
     def push(self, event: str, payload: Any) -> None:
         self._check_sending("push")
-        message = Message(self.join_ref, None, self.topic, event, payload)
-        self.host.send(message)
-        if (
-            isinstance(payload, JsonPayload)
-            and self.subscription is not None
-            and payload.pushed_to(self.subscription, event)
-        ):
-            self.host.send(message)
+        pushes: Sequence[tuple[str, Any]] = ((event, payload),)
+        if isinstance(payload, JsonPayload):
+            pushes = payload.pushed_as(self.subscription, event)
+        for event, payload in pushes:
+            self.host.send(Message(self.join_ref, None, self.topic, event, payload))
 
     def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None:
         self._check_sending("broadcast")

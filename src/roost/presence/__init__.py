@@ -1,7 +1,26 @@
 """Presence: who is here. The asyncio shell around the tracker, and what applications subclass."""
 
+from roost.presence.changes import Join, Leave, Snapshot, Update
+from roost.presence.last_seen import LastSeenStore, SqliteLastSeen
 from roost.presence.listing import PresenceList
 from roost.presence.owner import Lease, Owner
+from roost.presence.policy import Policy
 from roost.presence.presence import Presence
+from roost.presence.tracker import Tracker
+from roost.presence.watch import Watch
 
-__all__ = ["Lease", "Owner", "Presence", "PresenceList"]
+__all__ = [
+    "Join",
+    "LastSeenStore",
+    "Lease",
+    "Leave",
+    "Owner",
+    "Policy",
+    "Presence",
+    "PresenceList",
+    "Snapshot",
+    "SqliteLastSeen",
+    "Tracker",
+    "Update",
+    "Watch",
+]

@@ -3,7 +3,13 @@
 Theory of operation. Changes gather in the topic's feed. The topic is *due* at the end of the tick
 if it was quiet, else ``diff_period`` after its last diff. When it is due, what gathered goes out as
 one diff, through ``fetch`` if there is one; until that returns, further changes gather, so that a
-topic has at most one diff under way and one that gathers.
+topic has at most one diff under way and one that gathers. After it ``handle_metas`` runs, if there
+is one.
+
+A topic whose policy says so goes over to *counting* when it has too many members: its subscribers
+get the count and an empty list, since what they hold will not be kept up to date, and from then on
+a count instead of each diff. When it is small again they get a fresh state. A client that is pushed
+a list meanwhile gets the same two messages in its place.
 
 A subscription that was pushed the list of version v is not sent diffs that end at or before v.
 phoenix.js makes two exceptions necessary, since it holds back diffs that come before the state of
@@ -27,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from roost.channels.fastlane import Fastlane, dispatch
 from roost.presence.listener import Told, listener_of
+from roost.presence.policy import Policy
 from roost.presence.state import StateCache
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import Diff, TopicFeed
@@ -49,7 +56,11 @@ class Announcer:
     Args:
         topic: The topic.
         version: The tracker's version before the topic's first change.
+        policy: What they are told.
         run: The presence.
+
+    Attributes:
+        is_counting: They are told counts, and hold empty lists.
     """
 
     __slots__ = (
@@ -57,26 +68,34 @@ class Announcer:
         "_feed",
         "_is_telling",
         "_next_at",
+        "_owes_state",
         "_pushed",
         "_run",
         "_state",
+        "_told_count",
         "_topic",
+        "is_counting",
+        "policy",
     )
 
-    def __init__(self, topic: str, version: int, run: PresenceRun) -> None:
+    def __init__(self, topic: str, version: int, policy: Policy, run: PresenceRun) -> None:
+        self.policy = policy
+        self.is_counting = policy.counts(0, is_counting=False)
         self._topic = topic
         self._run = run
         self._feed = TopicFeed(version, max_count=run.presence.max_diff_count)
         self._due: asyncio.Handle | None = None
         self._next_at = 0.0  # on the loop's clock
         self._is_telling = False
+        self._owes_state = False  # a diff would not do
         self._pushed: dict[Subscription, int] = {}
         self._state: StateCache | None = None  # from the first list on
+        self._told_count: bytes | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether everybody was told everything."""
-        return not self._feed.is_pending and not self._is_telling
+        return not self._feed.is_pending and not self._is_telling and not self._owes_state
 
     def note(self, event: TrackerEvent) -> None:
         """Something changed in the topic."""
@@ -111,12 +130,28 @@ class Announcer:
         if not self.is_idle:
             self._pushed[subscription] = version
 
+    def turn(self) -> None:
+        """Go over to counting, or back, if the members are so many, or so few, now."""
+        self._turn()
+        self._schedule()
+
+    def _turn(self) -> None:
+        member_count = self._run.tracker.count_keys(self._topic)
+        if self.policy.counts(member_count, is_counting=self.is_counting) is self.is_counting:
+            return
+        self.is_counting = not self.is_counting
+        self._owes_state = not self.is_counting
+        self._told_count = None
+        if self.is_counting:
+            self._tell_count()
+            self._send_state(JsonPayload(b"{}"), self._run.tracker.version)
+
     def flush(self) -> None:
         """Tell now what is to be told; ``fetch`` may still take its time."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if self._feed.is_pending and not self._is_telling:
+        if not self._is_telling and not self.is_idle:
             self._tell()
 
     def stop(self) -> None:
@@ -125,7 +160,7 @@ class Announcer:
             self._due.cancel()
 
     def _schedule(self) -> None:
-        if self._due is not None or self._is_telling or not self._feed.is_pending:
+        if self._due is not None or self._is_telling or self.is_idle:
             return
         loop = self._run.loop
         if loop.time() >= self._next_at:
@@ -134,37 +169,56 @@ class Announcer:
             self._due = loop.call_at(self._next_at, self.flush)
 
     def _tell(self) -> None:
-        self._next_at = self._run.loop.time() + self._run.presence.diff_period
-        overflowed = self._feed.overflowed
+        self._turn()
+        policy, run = self.policy, self._run
+        period = policy.count_period if self.is_counting else policy.diff_period
+        self._next_at = run.loop.time() + period
+        is_state = self._feed.overflowed or self._owes_state
         diff = self._feed.take()
-        if not self._run.pubsub.subscriptions(self._topic):
+        self._owes_state = False
+        if self.is_counting:
+            self._tell_count()
+        if not self._lists_are_kept and run.metas is None:
             self._finish_telling(diff.end)
-        elif overflowed:
+        elif is_state:
             self._is_telling = True
-            self._run.spawn(self._tell_state())
+            run.spawn(self._tell_state())
         elif not diff.joins and not diff.leaves:
             self._finish_telling(diff.end)
-        elif self._run.is_bare:
-            payload = encode_bare_diff(diff.joins, diff.leaves)
-            self._send_diff(diff, payload)
+        elif run.is_bare and run.metas is None:
+            self._send_diff(encode_bare_diff(diff.joins, diff.leaves), diff.end)
+            self._finish_telling(diff.end)
         else:
             self._is_telling = True
-            self._run.spawn(self._tell_fetched(diff))
+            run.spawn(self._tell_diff(diff))
 
-    async def _tell_fetched(self, diff: Diff) -> None:
+    @property
+    def _lists_are_kept(self) -> bool:
+        """Whether anybody here is to be told of a diff."""
+        if self.is_counting or not self.policy.announce:
+            return False
+        return bool(self._run.pubsub.subscriptions(self._topic))
+
+    async def _tell_diff(self, diff: Diff) -> None:
+        run = self._run
         try:
-            payload = await self._run.fetcher.diff(self._topic, diff)
+            fetched = run.fetcher.bare_diff(diff)
+            if not run.is_bare:
+                fetched = await run.fetcher.diff(self._topic, diff)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
-            payload = encode_bare_diff(diff.joins, diff.leaves)
-        self._send_diff(diff, payload)
+        self._send_diff(fetched.payload, diff.end)
+        if run.metas is not None:
+            await run.metas.handle_diff(self._topic, fetched.joins, fetched.leaves)
+        self._finish_telling(diff.end)
 
-    def _send_diff(self, diff: Diff, payload: bytes) -> None:
+    def _send_diff(self, payload: bytes, end: int) -> None:
+        if not self._lists_are_kept:
+            return
         subscriptions = self._run.pubsub.subscriptions(self._topic)
         message = Broadcast(self._topic, self._run.presence.diff_event, JsonPayload(payload))
-        receivers = [each for each in subscriptions if self._receives(each, diff.end, message)]
-        dispatch(receivers, None, message, to_lingering=True)
-        self._finish_telling(diff.end)
+        receivers = [each for each in subscriptions if self._receives(each, end, message)]
+        self._run.presence.dispatch(receivers, message)
 
     def _receives(self, subscription: Subscription, end: int, message: Broadcast) -> bool:
         """Whether a subscription gets a diff now."""
@@ -184,20 +238,37 @@ class Announcer:
         return True
 
     async def _tell_state(self) -> None:
-        """Instead of a diff that would be too long: the state, for all."""
+        """Instead of a diff: the state, for all."""
+        run = self._run
         try:
-            presences = await self._run.list(self._topic)
+            presences = await run.list(self._topic)
         except Exception:
             logger.exception("listing %r failed", self._topic)
-            self._finish_telling(-1)
-            return
-        event = self._run.presence.state_event
-        message = Broadcast(self._topic, event, presences)
-        receivers = self._run.pubsub.subscriptions(self._topic)
-        dispatch(receivers, None, message, to_lingering=True)
-        twice = [each for each in receivers if presences.pushed_to(each, event)]
-        dispatch(twice, None, message, to_lingering=True)
+        else:
+            if self._lists_are_kept:
+                self._send_state(presences, presences.version)
+            if run.metas is not None:
+                await run.metas.handle_state(self._topic, presences.decode())
         self._finish_telling(-1)
+
+    def _send_state(self, payload: JsonPayload, version: int) -> None:
+        """Give all subscribers a state in place of the one that they hold."""
+        if not self.policy.announce:
+            return
+        presence = self._run.presence
+        message = Broadcast(self._topic, presence.state_event, payload)
+        receivers = self._run.pubsub.subscriptions(self._topic)
+        presence.dispatch(receivers, message)
+        twice = [each for each in receivers if self._run.told_state(each, version)]
+        presence.dispatch(twice, message)
+
+    def _tell_count(self) -> None:
+        payload = self._run.count(self._topic)
+        if payload.encoded == self._told_count or not self.policy.announce:
+            return
+        self._told_count = payload.encoded
+        message = Broadcast(self._topic, self._run.presence.count_event, payload)
+        dispatch(self._run.pubsub.subscriptions(self._topic), None, message)
 
     def _finish_telling(self, end: int) -> None:
         self._is_telling = False
@@ -205,7 +276,7 @@ class Announcer:
             self._pushed = {
                 each: version for each, version in self._pushed.items() if version > end
             }
-        if self._feed.is_pending:
+        if not self.is_idle:
             self._schedule()
         else:
             self._pushed.clear()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from roost.aliases import Presences
 from roost.crdt.entry import Entry
+from roost.presence.serial import Spawn
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.meta import decode_meta
@@ -19,14 +21,55 @@ from roost.wire.presence import encode_bare_diff, encode_diff, encode_grouped, g
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
 
-__all__ = ["Fetcher"]
+__all__ = ["Fetched", "Fetcher"]
 
 logger = logging.getLogger("roost.presence")
 
 MAX_ROUNDS: Final = 3  # fetches of one list for those who came during the one before
+MAX_CACHED: Final = 100_000  # presences; beyond, the oldest are fetched anew
 
 
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+class Fetched(NamedTuple):
+    """A diff after ``fetch``, or without it if it failed: in values, and as a payload."""
+
+    joins: Presences
+    leaves: Presences
+    payload: bytes
+
+
+class _Cache:
+    """What ``fetch`` made of presences, for ``ttl`` seconds.
+
+    A ref never names another presence or meta, so that nothing has to be taken out but for age.
+    """
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._kept: OrderedDict[str, tuple[float, str, dict[str, Any]]] = OrderedDict()
+
+    def put(self, presences: Presences, now: float) -> None:
+        if not self._ttl:
+            return
+        for key, entry in presences.items():
+            for meta in entry["metas"]:
+                self._kept[meta["phx_ref"]] = (now + self._ttl, key, {**entry, "metas": [meta]})
+        while self._kept:
+            ends_at, _, _ = next(iter(self._kept.values()))
+            if ends_at > now and len(self._kept) <= MAX_CACHED:
+                break
+            self._kept.popitem(last=False)
+
+    def split(self, entries: Iterable[Entry], now: float) -> tuple[Presences, list[Entry]]:
+        """What is kept of entries, and those of which nothing is."""
+        found: Presences = {}
+        missing = []
+        for entry in entries:
+            kept = self._kept.get(entry.ref)
+            if kept is not None and kept[0] > now:
+                _merge(found, {kept[1]: {**kept[2]}})
+            else:
+                missing.append(entry)
+        return found, missing
 
 
 class _Batch:
@@ -62,6 +105,7 @@ class Fetcher:
         self._spawn = spawn
         self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
         self._asked: dict[str, dict[str, _Batch]] = {}  # by topic and ref: under way
+        self._cache = _Cache(presence.fetch_ttl)
 
     async def list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
         """The state of a topic, current at the moment this returns, and its version.
@@ -70,10 +114,11 @@ class Fetcher:
         during the last of ``MAX_ROUNDS`` is listed bare; then the version is an earlier one, so
         that whoever gets the state also gets the diff that has the rest.
         """
-        fetched: Presences = {}
-        asked: set[str] = set()  # refs that fetch was given
         version = tracker.version
-        missing = list(tracker.list(topic))
+        entries = list(tracker.list(topic))
+        fetched, missing = self._cache.split(entries, _now())
+        asked = {entry.ref for entry in entries}  # refs that fetch was given
+        asked.difference_update(entry.ref for entry in missing)
         for round_number in range(MAX_ROUNDS):
             if missing:
                 for batch in await self._fetch_shared(topic, missing):
@@ -94,21 +139,33 @@ class Fetcher:
         entries = tracker.get_by_key(topic, key)
         if not entries:
             return None
-        fetched = await self._fetch(topic, entries)
-        return (_bare(entries) if fetched is None else fetched).get(key)
+        return (await self._fetch_rest(topic, entries)).get(key)
 
-    async def diff(self, topic: str, diff: Diff) -> bytes:
-        """The payload of a diff: one fetch of all who joined or left."""
-        fetched = await self._fetch(topic, (*diff.joins, *diff.leaves))
-        if fetched is not None:
-            try:
-                return encode_diff(
-                    self._encoder.encode(_only(fetched, {entry.ref for entry in diff.joins})),
-                    self._encoder.encode(_only(fetched, {entry.ref for entry in diff.leaves})),
-                )
-            except Exception as error:  # no JSON, or a bug of the application's encode_hook
-                self._log(topic, error)
-        return encode_bare_diff(diff.joins, diff.leaves)
+    async def diff(self, topic: str, diff: Diff) -> Fetched:
+        """A diff as it is told: one fetch of all who joined or left."""
+        fetched = await self._fetch_rest(topic, (*diff.joins, *diff.leaves))
+        joins = _only(fetched, {entry.ref for entry in diff.joins})
+        leaves = _only(fetched, {entry.ref for entry in diff.leaves})
+        try:
+            payload = encode_diff(self._encoder.encode(joins), self._encoder.encode(leaves))
+        except Exception as error:  # no JSON, or a bug of the application's encode_hook
+            self._log(topic, error)
+            return self.bare_diff(diff)
+        return Fetched(joins, leaves, payload)
+
+    @staticmethod
+    def bare_diff(diff: Diff) -> Fetched:
+        """A diff as it is told without ``fetch``."""
+        payload = encode_bare_diff(diff.joins, diff.leaves)
+        return Fetched(_bare(diff.joins), _bare(diff.leaves), payload)
+
+    async def _fetch_rest(self, topic: str, entries: Iterable[Entry]) -> Presences:
+        """Entries as fetched now or lately; bare if ``fetch`` failed."""
+        found, missing = self._cache.split(entries, _now())
+        if missing:
+            fetched = await self._fetch(topic, missing)
+            _merge(found, _bare(missing) if fetched is None else fetched)
+        return found
 
     async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> set[_Batch]:
         """Fetch entries in calls that are shared; the calls may be about others, too."""
@@ -144,7 +201,7 @@ class Fetcher:
                 result = self._presence.fetch(topic, _bare(entries))
                 if inspect.isawaitable(result):
                     result = await result
-            return _checked(result)
+            presences = _checked(result)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -154,6 +211,8 @@ class Fetcher:
         except Exception as error:  # the application's: whatever it raises, the presences go out
             self._log(topic, error)
             return None
+        self._cache.put(presences, _now())
+        return presences
 
     def _encode_state(
         self, topic: str, entries: Iterable[Entry], fetched: Presences, asked: set[str]
@@ -175,6 +234,10 @@ class Fetcher:
             topic,
             exc_info=error,
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _bare(entries: Iterable[Entry]) -> Presences:

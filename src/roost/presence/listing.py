@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from roost.wire.payload import JsonPayload
 
 __all__ = ["PresenceList"]
+
+
+OnPush: TypeAlias = Callable[["PresenceList", object, str], Sequence[tuple[str, JsonPayload]]]
 
 
 class PresenceList(JsonPayload, Mapping[str, Any]):
@@ -32,7 +35,7 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
         encoded: bytes,
         topic: str,
         version: int,
-        on_push: Callable[[PresenceList, object, str], bool] | None = None,
+        on_push: OnPush | None = None,
     ) -> None:
         super().__init__(encoded)
         self.topic = topic
@@ -58,8 +61,10 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
 
     __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have none
 
-    def pushed_to(self, subscription: object, event: str) -> bool:
-        return self._on_push is not None and self._on_push(self, subscription, event)
+    def pushed_as(self, subscription: object, event: str) -> Sequence[tuple[str, JsonPayload]]:
+        if self._on_push is None:
+            return super().pushed_as(subscription, event)
+        return self._on_push(self, subscription, event)
 
     def __repr__(self) -> str:
         return f"PresenceList({self._entries!r}, topic={self.topic!r}, version={self.version})"

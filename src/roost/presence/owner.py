@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from roost.aliases import Meta
-    from roost.presence.presence import Presence
+    from roost.presence.tracking import Tracking
 
 __all__ = ["Lease", "Owner"]
 
@@ -22,23 +22,23 @@ class Owner(Protocol):
 
 
 class Lease:
-    """A presence without a client or task behind it; made by ``Presence.lease``.
+    """A presence without a client or task behind it; made by ``lease``.
 
     Attributes:
         topic: Where it is.
         key: Who it is.
     """
 
-    def __init__(self, presence: Presence, topic: str, key: str) -> None:
+    def __init__(self, tracking: Tracking[Any], topic: str, key: str) -> None:
         self.topic = topic
         self.key = key
-        self._presence = presence
+        self._tracking = tracking
         self._callbacks: list[Callable[[Any], object]] = []
         self._has_ended = False
 
     def update(self, meta: Meta | Callable[[dict[str, Any]], Meta]) -> str:
-        """Replace its meta; as ``Presence.update``."""
-        return self._presence.update(self, self.key, meta, topic=self.topic)
+        """Replace its meta; as ``update`` of what made the lease."""
+        return self._tracking.update(self, self.key, meta, topic=self.topic)
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
         if self._has_ended:  # soon, as a task that is done does

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from roost.aliases import Meta, Presences
+from roost.channels import fastlane
 from roost.channels.channel import Channel
-from roost.exceptions import ConfigurationError, InvalidKey, NotStarted
+from roost.channels.patterns import TopicPatterns
+from roost.exceptions import ConfigurationError, InvalidKey
+from roost.presence.changes import Join, Leave, Update
+from roost.presence.last_seen import LastSeenStore
 from roost.presence.listing import PresenceList
-from roost.presence.owner import Lease, Owner
+from roost.presence.owner import Owner
+from roost.presence.policy import Policy
 from roost.presence.run import PresenceRun
+from roost.presence.tracking import Tracking, topic_of
+from roost.presence.watch import Watch
 from roost.pubsub.pubsub import PubSub
+from roost.pubsub.registry import Subscription
 from roost.tracker.feed import MAX_COUNT
-from roost.wire.messages import DIFF, STATE
+from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
 from roost.wire.presence import FORBIDDEN_KEYS
 
 __all__ = ["Presence"]
 
+_DEFAULT = Policy()
 
-class Presence:
+
+class Presence(Tracking[PresenceRun]):
     """Who is in which topic, with how many connections, and what is known of each.
 
     Give an instance to ``Endpoint(presences=[…])``; then every subscriber of a topic is told of its
@@ -29,28 +38,43 @@ class Presence:
     yields. The names, payloads and order are Phoenix's, so that phoenix.js follows along.
 
     Attributes:
-        diff_period: Seconds between two diffs of one topic. The first change in a quiet topic is
-            told at once; those that follow are joined.
+        policies: Topic pattern → ``Policy``, the first match wins: how often a topic is told, from
+            when on it only counts, how long it waits for those who return, whom it admits.
         fetch_timeout: Seconds that ``fetch`` may take; then presences go out without it.
+        fetch_ttl: Seconds that what ``fetch`` returned for a presence may be used again, by lists
+            and diffs. 0: only by lists of the same tick.
         max_diff_count: Presences that one diff may name; beyond, subscribers get a fresh state.
-        state_event, diff_event: Names of the two events, for clients that use others.
+        last_seen_store: Keeps when each key was last seen, for ``last_seen``; for example
+            ``SqliteLastSeen("last_seen.db")``. None keeps nothing.
+        state_event, diff_event, count_event: Names of the events, for clients that use others.
 
     Example:
         >>> class Online(Presence):
+        ...     policies = {"room:*": Policy(leave_grace=5.0)}
+        ...
         ...     async def fetch(self, topic, presences):
         ...         users = await users_by_id(presences)
         ...         return {key: {**entry, "user": users[key]} for key, entry in presences.items()}
+        ...
+        ...     def on_leave(self, leave):
+        ...         if leave.is_last:
+        ...             print(f"{leave.key} is gone from {leave.topic}")
     """
 
-    diff_period: ClassVar[float] = 0.05
+    policies: ClassVar[Mapping[str, Policy]] = {}
     fetch_timeout: ClassVar[float] = 5.0
+    fetch_ttl: ClassVar[float] = 0.0
     max_diff_count: ClassVar[int] = MAX_COUNT
+    last_seen_store: ClassVar[LastSeenStore | None] = None
     state_event: ClassVar[str] = STATE
     diff_event: ClassVar[str] = DIFF
+    count_event: ClassVar[str] = COUNT
 
-    def __init__(self) -> None:
-        self._run: PresenceRun | None = None
-        self._users = 0
+    _patterns: ClassVar[TopicPatterns[Policy]] = TopicPatterns({})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._patterns = TopicPatterns(cls.policies)
 
     # What an application defines.
 
@@ -71,9 +95,79 @@ class Presence:
         """
         return presences
 
+    def policy(self, topic: str) -> Policy:
+        """The policy of a topic, asked for when it gets its first presence; override to compute it.
+
+        By default it is the first of ``policies`` that matches, or ``Policy()``.
+        """
+        return self._patterns.find(topic) or _DEFAULT
+
+    def on_join(self, join: Join) -> Awaitable[None] | None:
+        """A presence came; ``async def`` or ``def``, as ``on_update`` and ``on_leave``.
+
+        The callbacks of one topic run one after the other, in the order of its changes, on each
+        node for all presences that it sees. What they raise is logged. While an async one runs,
+        the further changes of its topic wait, up to 10,000; more are dropped and counted
+        (``callbacks_full``).
+        """
+        return None
+
+    def on_update(self, update: Update) -> Awaitable[None] | None:
+        """A presence has a new meta."""
+        return None
+
+    def on_leave(self, leave: Leave) -> Awaitable[None] | None:
+        """A presence went."""
+        return None
+
+    def init(self) -> Any:
+        """The first state for ``handle_metas``; ``async def`` or ``def``."""
+        return None
+
+    def handle_metas(
+        self,
+        topic: str,
+        diff: Mapping[str, Presences],
+        presences: Mapping[str, Sequence[Mapping[str, Any]]],
+        state: Any,
+    ) -> Any:
+        """See each diff after it was broadcast, as Phoenix's callback; ``async def`` or ``def``.
+
+        It needs ``init``. The calls run one after the other, over all topics; the next diff of a
+        topic waits for its call. What it raises is logged, and the state stays.
+
+        Args:
+            topic: The topic.
+            diff: ``{"joins": presences, "leaves": presences}``, as fetched.
+            presences: Key → metas of the whole topic after the diff, as fetched; ``{}`` when it is
+                empty. It is a view that is only right during the call.
+            state: What ``init`` or the last call returned.
+
+        Returns:
+            The new state; None keeps the present one.
+        """
+        return None
+
+    def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
+        """Hand a state or diff to subscriptions; override to do it another way.
+
+        Args:
+            subscriptions: Those who are to get it, on this node.
+            message: ``presence_state`` or ``presence_diff``.
+        """
+        fastlane.dispatch(subscriptions, None, message, to_lingering=True)
+
     # Changing.
 
-    def track(self, owner: Owner, key: str | int, meta: Meta, *, topic: str | None = None) -> str:
+    def track(
+        self,
+        owner: Owner,
+        key: str | int,
+        meta: Meta,
+        *,
+        topic: str | None = None,
+        hidden: bool = False,
+    ) -> str:
         """Show ``key`` in ``topic`` until ``owner`` ends, and return the new ``phx_ref``.
 
         Args:
@@ -81,50 +175,43 @@ class Presence:
             key: Groups presences, usually a user id; an integer becomes a string.
             meta: A small JSON object, for example ``{"online_at": 1520417565}``.
             topic: Where; may be left out only for a channel, whose topic it then is.
+            hidden: It is in nobody's list, count or watch, only in ``list_hidden``.
 
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; use ``update``.
             InvalidKey: The key is a name of JavaScript's object prototype, or no string.
             PayloadError: The meta is not a JSON object.
+            TopicFull: The topic's policy admits no further key.
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.
         """
-        return self._current().track(owner, _topic(owner, topic), self.check_key(key), meta)
+        run = self._current()
+        return run.track(owner, topic_of(owner, topic), self.check_key(key), meta, hidden=hidden)
 
-    def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
-        """Let a presence leave; nothing happens if there is none."""
-        self._current().untrack(owner, _topic(owner, topic), self.check_key(key))
-
-    def update(
-        self,
-        owner: Owner,
-        key: str | int,
-        meta: Meta | Callable[[dict[str, Any]], Meta],
-        *,
-        topic: str | None = None,
-    ) -> str:
-        """Replace the meta of a presence and return the new ``phx_ref``.
-
-        Nobody sees the key missing; clients get the new meta with ``phx_ref_prev``.
-
-        Args:
-            owner: Who tracks it.
-            key: Its key.
-            meta: The whole new meta, or a function of the present one (JSON values, refs
-                included), sync and atomic.
-            topic: As in ``track``.
+    def hide(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
+        """Take a presence out of all lists and counts, for which it leaves; return its ref.
 
         Raises:
-            NotTracked: The owner does not track this key in this topic; use ``track``.
-            PayloadError: The new meta is not a JSON object.
-
-        Example:
-            ``online.update(self, user_id, lambda meta: {**meta, "status": "away"})``
+            NotTracked: The owner does not track this key in this topic.
         """
-        return self._current().update(owner, _topic(owner, topic), self.check_key(key), meta)
+        return self._current().hide(owner, topic_of(owner, topic), self.check_key(key))
+
+    def show(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
+        """Put a hidden presence into the lists and counts, for which it joins; return its ref.
+
+        Raises:
+            NotTracked: The owner does not track this key in this topic.
+            TopicFull: The topic's policy admits no further key.
+        """
+        return self._current().show(owner, topic_of(owner, topic), self.check_key(key))
 
     async def enter(
-        self, channel: Channel[Any], key: str | int, meta: Meta | None = None
+        self,
+        channel: Channel[Any],
+        key: str | int,
+        meta: Meta | None = None,
+        *,
+        hidden: bool = False,
     ) -> PresenceList:
         """Track ``key`` for a channel and push it the list of everybody, in one step.
 
@@ -134,32 +221,30 @@ class Presence:
             channel: The channel.
             key: Who it is.
             meta: By default ``{"online_at": unix seconds}``.
+            hidden: It sees everybody, and nobody sees it.
+
+        Returns:
+            The list that was pushed; in a topic that only counts it is empty.
 
         Raises:
-            InvalidKey, PayloadError, ChannelClosed, NotStarted: As ``track``.
+            InvalidKey, PayloadError, TopicFull, ChannelClosed, NotStarted: As ``track``.
             NotJoined: The join was not accepted yet.
         """
         run = self._current()
         if not run.tracks(channel, channel.topic, self.check_key(key)):
             meta = {"online_at": int(time.time())} if meta is None else meta
-            self.track(channel, key, meta)
+            self.track(channel, key, meta, hidden=hidden)
         return await run.push_list(channel)
 
-    @asynccontextmanager
-    async def lease(
-        self, topic: str, key: str | int, meta: Meta | None = None
-    ) -> AsyncIterator[Lease]:
-        """Show ``key`` in ``topic`` for the duration of an ``async with`` block.
+    async def push_state(self, channel: Channel[Any]) -> PresenceList:
+        """Push a channel the list of its topic, tracking nobody; diffs follow from there.
 
-        Example:
-            ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
+        In a topic that only counts it is the count that is pushed, and an empty list.
+
+        Raises:
+            NotJoined: The join was not accepted yet; call it in ``after_join``.
         """
-        lease = Lease(self, topic, self.check_key(key))
-        self.track(lease, key, {} if meta is None else meta, topic=topic)
-        try:
-            yield lease
-        finally:
-            lease.end()
+        return await self._current().push_list(channel)
 
     # Reading.
 
@@ -177,11 +262,59 @@ class Presence:
 
     def count_users(self, where: str | Channel[Any]) -> int:
         """How many keys are in a topic. O(1)."""
-        return self._current().count_users(_where(where))
+        return self._current().tracker.count_keys(_where(where))
 
     def count_connections(self, where: str | Channel[Any]) -> int:
         """How many presences are in a topic. O(1)."""
-        return self._current().count_connections(_where(where))
+        return self._current().tracker.count_entries(_where(where))
+
+    def list_hidden(self, where: str | Channel[Any]) -> Presences:
+        """Those who hide in a topic: key → ``{"metas": [...]}``, without ``fetch``.
+
+        It is for the server's eyes; no client is ever told.
+        """
+        return self._current().list_hidden(_where(where))
+
+    def online(self, keys: Collection[str | int]) -> set[str]:
+        """Those of ``keys`` that are anywhere, whatever the topic. O(number of keys asked for).
+
+        The first question about keys makes an index of all presences, which is kept from then on.
+
+        Example:
+            ``friends = online.online(friend_ids)``
+        """
+        return self._current().online(self.check_key(key) for key in keys)
+
+    async def last_seen(self, keys: Collection[str | int]) -> dict[str, float]:
+        """When keys were last seen in any topic, in unix seconds; unknown ones are missing.
+
+        For those who are online it is now; for the others, when they last joined, changed or left.
+        After a crash of this process it may be when they came.
+
+        Raises:
+            ConfigurationError: There is no ``last_seen_store``.
+            Exception: What the store raises.
+        """
+        return await self._current().last_seen({self.check_key(key) for key in keys})
+
+    def watch(self, of: str | Collection[str | int]) -> Watch:
+        """Watch a topic, or people wherever they are: who is there, and what changes from then on.
+
+        Args:
+            of: A topic; or a collection of keys, in all topics. Then ``is_first`` and ``is_last``
+                tell the first and the last presence of a key anywhere.
+
+        Returns:
+            An async iterator, to be closed: use it in an ``async with`` block. ``Watch`` tells what
+            it yields.
+
+        Example:
+            ``async with online.watch(friend_ids) as watch: async for change in watch: …``
+        """
+        run = self._current()
+        if isinstance(of, str):
+            return run.watch(of)
+        return run.watch(frozenset(self.check_key(key) for key in of))
 
     async def settled(self) -> None:
         """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
@@ -206,47 +339,18 @@ class Presence:
 
     # Life.
 
-    async def start(self, pubsub: PubSub) -> None:
-        """Start on a PubSub, or join the users of the run there; endpoints do this.
+    @classmethod
+    def defines(cls, name: str) -> bool:
+        """Whether an application's class defines one of the callbacks."""
+        return getattr(cls, name) is not getattr(Presence, name)
 
-        Raises:
-            ConfigurationError: It is running on another PubSub.
-        """
-        run = self._run
-        if run is not None and run.loop.is_closed():
-            run, self._users = None, 0  # the loop took its run along
-        if run is None:
-            is_bare = type(self).fetch is Presence.fetch
-            self._run = PresenceRun(self, pubsub, is_bare=is_bare)
-        elif run.pubsub is not pubsub:
+    async def _start(self, pubsub: PubSub) -> PresenceRun:
+        if self.defines("handle_metas") and not self.defines("init"):
+            name = type(self).__qualname__
             raise ConfigurationError(
-                f"{type(self).__qualname__} is running on another PubSub: a presence belongs to "
-                "one; give both endpoints the same pubsub"
+                f"missing {name}.init callback for client state: handle_metas needs a first one"
             )
-        self._users += 1
-
-    async def stop(self) -> None:
-        """Stop when the last user stops it."""
-        run = self._current()
-        self._users -= 1
-        if self._users == 0:
-            self._run = None
-            await run.stop()
-
-    def _current(self) -> PresenceRun:
-        if self._run is None:
-            raise NotStarted(
-                type(self).__qualname__, "name it in Endpoint(presences=[…]), and run the endpoint"
-            )
-        return self._run
-
-
-def _topic(owner: Owner, topic: str | None) -> str:
-    if topic is not None:
-        return topic
-    if isinstance(owner, Channel):
-        return owner.topic
-    raise TypeError(f"topic is needed: {type(owner).__name__} has no topic of its own")
+        return await PresenceRun.start(self, pubsub)
 
 
 def _where(where: str | Channel[Any]) -> str:

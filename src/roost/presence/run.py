@@ -1,30 +1,39 @@
-"""The asyncio shell around the tracker, from start to stop.
+"""One presence at work, from start to stop.
 
-An operation changes the tracker at once; its events go to the ``Announcer`` of their topic. Owners
-are numbers to the tracker; here is who they are.
+A change of the tracker goes, at once and in order, to the ``Announcer`` of its topic, to the
+watches, to the callbacks' queue and to the record of who was seen. None of them runs code of the
+application before the operation has returned.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
-from roost.aliases import Meta
+from roost.aliases import EMPTY, Meta
 from roost.channels.channel import Channel
-from roost.channels.fastlane import Fastlane, dispatch
-from roost.crdt.origin import OriginId
-from roost.exceptions import NotJoined
+from roost.channels.fastlane import Fastlane
+from roost.exceptions import ConfigurationError, NotJoined, NotTracked, TopicFull
 from roost.presence.announcer import Announcer
+from roost.presence.callbacks import Callbacks
+from roost.presence.changes import change_of
 from roost.presence.fetching import Fetcher
+from roost.presence.last_seen import LastSeenRecorder
 from roost.presence.listener import Told, listener_of
 from roost.presence.listing import PresenceList
+from roost.presence.metas import MetasHandler
+from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
+from roost.presence.policy import Policy
+from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
-from roost.tracker.protocol import TrackerProtocol, Updated
+from roost.tracker.meta import decode_meta
+from roost.tracker.protocol import TrackerEvent, Updated
+from roost.wire.payload import JsonPayload
+from roost.wire.presence import encode_count, group_by_key
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -33,75 +42,113 @@ __all__ = ["PresenceRun"]
 
 
 class PresenceRun:
-    """One presence on one PubSub, from start to stop.
+    """One presence on one PubSub; made by ``start``.
 
-    Args:
-        presence: Its options, and its ``fetch``.
+    Attributes:
+        presence: Its options, and what the application defines.
         pubsub: Running.
         is_bare: Nothing is fetched.
+        tracker: To be read.
+        metas: Calls ``handle_metas``; None if there is none.
     """
 
-    def __init__(self, presence: Presence, pubsub: PubSub, *, is_bare: bool) -> None:
+    def __init__(self, presence: Presence, pubsub: PubSub) -> None:
+        defined = type(presence).defines
         self.presence = presence
         self.pubsub = pubsub
-        self.is_bare = is_bare
+        self.is_bare = not defined("fetch")
         self.loop = asyncio.get_running_loop()
-        origin = OriginId(pubsub.node_name, time.time_ns() // 1000, secrets.randbits(64))
-        self.tracker = TrackerProtocol(origin, encoder=pubsub.encoder)
+        self._owned = OwnedTracker(pubsub, self._changed, lambda topic: self._grace_of(topic))
+        self.tracker = self._owned.protocol
         self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
-        self._owners: dict[Owner, int] = {}
-        self._last_owner = 0
+        self.metas = MetasHandler(presence) if defined("handle_metas") else None
         # Of topics where somebody is, or of which something is untold.
         self._announcers: dict[str, Announcer] = {}
+        self._watches = Watches(self.tracker)
+        self._callbacks: Callbacks | None = None
+        self._last_seen: LastSeenRecorder | None = None
+        if presence.last_seen_store is not None:
+            self._last_seen = LastSeenRecorder(presence.last_seen_store, pubsub.counters)
+        if defined("on_join") or defined("on_update") or defined("on_leave"):
+            self._callbacks = Callbacks(presence, self.spawn, pubsub.counters)
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def start(cls, presence: Presence, pubsub: PubSub) -> Self:
+        run = cls(presence, pubsub)
+        if run.metas is not None:
+            await run.metas.start()
+        if run._last_seen is not None:
+            await run._last_seen.start()
+        return run
 
     # Changing.
 
-    def track(self, owner: Owner, topic: str, key: str, meta: Meta) -> str:
-        self.pubsub.check_thread("track")
-        ref = self.tracker.track(topic, key, meta, owner=self._register(owner))
-        self._changed()
-        return ref
+    def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
+        policy = self._policy(topic)
+        if not hidden:
+            self._check_room(policy, topic, key)
+        if not policy.keep_metas:
+            meta = EMPTY
+        return self._owned.track(owner, topic, key, meta, hidden=hidden)
 
     def untrack(self, owner: Owner, topic: str, key: str) -> None:
-        self.pubsub.check_thread("untrack")
-        owner_id = self._owners.get(owner)
-        if owner_id is not None and self.tracker.untrack(topic, key, owner=owner_id):
-            self._changed()
+        self._owned.untrack(owner, topic, key)
 
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str:
-        self.pubsub.check_thread("update")
-        # Number 0 belongs to nobody: an unknown owner gets the tracker's own error.
-        ref = self.tracker.update(topic, key, meta, owner=self._owners.get(owner, 0))
-        self._changed()
-        return ref
+        if self._policy(topic).keep_metas:
+            return self._owned.update(owner, topic, key, meta)
+        entry = self._owned.tracked(owner, topic, key)
+        if entry is None:
+            raise NotTracked(topic, key)
+        return entry.ref  # there is no meta to replace
+
+    def hide(self, owner: Owner, topic: str, key: str) -> str:
+        return self._owned.hide(owner, topic, key)
+
+    def show(self, owner: Owner, topic: str, key: str) -> str:
+        entry = self._owned.tracked(owner, topic, key)
+        if entry is not None and entry.hidden:
+            self._check_room(self._policy(topic), topic, key)
+        return self._owned.show(owner, topic, key)
 
     def tracks(self, owner: Owner, topic: str, key: str) -> bool:
-        owner_id = self._owners.get(owner)
-        return owner_id is not None and self.tracker.tracked(topic, key, owner=owner_id) is not None
+        return self._owned.tracks(owner, topic, key)
 
-    def _register(self, owner: Owner) -> int:
-        owner_id = self._owners.get(owner)
-        if owner_id is None:
-            owner.add_done_callback(self._owner_ended)
-            self._last_owner += 1
-            owner_id = self._owners[owner] = self._last_owner
-        return owner_id
+    def _check_room(self, policy: Policy, topic: str, key: str) -> None:
+        """Raise if ``key`` would be one member too many."""
+        if (
+            policy.max_members is not None
+            and self.tracker.count_keys(topic) >= policy.max_members
+            and not self.tracker.has_key(topic, key)
+        ):
+            raise TopicFull(topic, key, policy.max_members)
 
-    def _owner_ended(self, owner: Owner) -> None:
-        owner_id = self._owners.pop(owner, None)
-        if owner_id is not None and self.tracker.untrack_owner(owner_id):
-            self._changed()
+    def _policy(self, topic: str) -> Policy:
+        """The policy of a topic; one that has an announcer keeps it."""
+        announcer = self._announcers.get(topic)
+        return self.presence.policy(topic) if announcer is None else announcer.policy
 
-    def _changed(self) -> None:
-        for event in self.tracker.events():
-            topic = event.new.topic if isinstance(event, Updated) else event.entry.topic
-            announcer = self._announcers.get(topic)
+    def _grace_of(self, topic: str) -> float:
+        return self._policy(topic).leave_grace
+
+    def _changed(self, events: Sequence[TrackerEvent]) -> None:
+        for event in events:
+            entry = event.new if isinstance(event, Updated) else event.entry
+            announcer = self._announcers.get(entry.topic)
             if announcer is None:
-                announcer = self._announcers[topic] = Announcer(topic, event.version - 1, self)
+                policy = self.presence.policy(entry.topic)
+                announcer = Announcer(entry.topic, event.version - 1, policy, self)
+                self._announcers[entry.topic] = announcer
             announcer.note(event)
+            if self._last_seen is not None:
+                self._last_seen.seen(entry.key, time.time())
+        self._watches.note(events)
+        if self._callbacks is not None:
+            for event in events:
+                self._callbacks.note(change_of(event))
 
     # Reading.
 
@@ -115,16 +162,35 @@ class PresenceRun:
             announcer = self._announcers.get(topic)
         if announcer is not None:
             announcer.hand_out()
-        return PresenceList(state, topic, version, self._pushed)
+        return PresenceList(state, topic, version, self._push)
 
     async def get_by_key(self, topic: str, key: str) -> dict[str, Any] | None:
         return await self.fetcher.get_by_key(topic, key, self.tracker)
 
-    def count_users(self, topic: str) -> int:
-        return self.tracker.count_keys(topic)
+    def list_hidden(self, topic: str) -> dict[str, Any]:
+        return {
+            key: {"metas": [decode_meta(entry.meta) for entry in group]}
+            for key, group in group_by_key(self.tracker.list_hidden(topic)).items()
+        }
 
-    def count_connections(self, topic: str) -> int:
-        return self.tracker.count_entries(topic)
+    def count(self, topic: str) -> JsonPayload:
+        """The payload of a ``presence_count``."""
+        tracker = self.tracker
+        return JsonPayload(encode_count(tracker.count_keys(topic), tracker.count_entries(topic)))
+
+    def online(self, keys: Iterable[str]) -> set[str]:
+        return self._watches.online(keys)
+
+    async def last_seen(self, keys: Collection[str]) -> dict[str, float]:
+        if self._last_seen is None:
+            name = type(self.presence).__qualname__
+            raise ConfigurationError(f"{name} keeps no times: give it a last_seen_store")
+        times = await self._last_seen.read(keys)
+        now = time.time()
+        return times | dict.fromkeys(self.online(keys), now)
+
+    def watch(self, of: str | frozenset[str]) -> Watch:
+        return self._watches.watch(of)
 
     async def push_list(self, channel: Channel[Any]) -> PresenceList:
         """Push a channel the list of its topic, and no diffs before it."""
@@ -132,46 +198,75 @@ class PresenceRun:
         listener = listener_of(subscription, self)
         if subscription is None or listener is None:
             raise NotJoined(channel.topic)
+        topic = channel.topic
+        if (announcer := self._announcers.get(topic)) is not None:
+            announcer.turn()
+        if self._is_counting(topic):  # nobody is shown a list, so none is made
+            presences = PresenceList(b"{}", topic, self.tracker.version, self._push)
+            channel.push(self.presence.state_event, presences)
+            return presences
         if listener.held is not None:  # one that began earlier holds diffs already
-            presences = await self.list(channel.topic)
+            presences = await self.list(topic)
             channel.push(self.presence.state_event, presences)
             return presences
         held = listener.held = []
         version = -1  # if there will be no state, all that was held is told
         try:
-            presences = await self.list(channel.topic)
+            presences = await self.list(topic)
             channel.push(self.presence.state_event, presences)
             version = presences.version
         finally:
             listener.held = None
-            if channel.is_joined:
+            if channel.is_joined and not self._is_counting(topic):
                 for end, message in held:
                     if end > version:
-                        dispatch((subscription,), None, message)
+                        self.presence.dispatch((subscription,), message)
                         subscription.metadata.was_told = True
                         listener.told = max(listener.told, Told.DIFFS)
         return presences
 
-    def _pushed(self, presences: PresenceList, subscription: object, event: str) -> bool:
-        """A list was pushed: remember what the client knows now.
+    def _push(
+        self, presences: PresenceList, subscription: object, event: str
+    ) -> Sequence[tuple[str, JsonPayload]]:
+        """What a channel sends when it pushes a list as ``event``."""
+        listener = listener_of(subscription, self)
+        if event != self.presence.state_event or listener is None:
+            return ((event, presences),)
+        assert isinstance(subscription, Subscription)
+        topic = subscription.topic
+        if topic != presences.topic:
+            return ((event, presences),)
+        if self._is_counting(topic):
+            pushes = [(self.presence.count_event, self.count(topic)), (event, JsonPayload(b"{}"))]
+        else:
+            pushes = [(event, presences)]
+        if self.told_state(subscription, presences.version):
+            pushes.append(pushes[-1])
+        return pushes
+
+    def told_state(self, subscription: Subscription, version: int) -> bool:
+        """A subscription is told the state of a version: remember what its client knows now.
 
         Returns:
             Whether the client needs it twice: it may apply diffs that it held back, which an
             earlier channel of it was told, on top of the first.
         """
         listener = listener_of(subscription, self)
-        if event != self.presence.state_event or listener is None:
-            return False
-        assert isinstance(subscription, Subscription)
-        if subscription.topic != presences.topic:
+        if listener is None:
             return False
         lane: Fastlane = subscription.metadata
         is_needed_twice = lane.was_told_before and listener.told is not Told.STATE
-        announcer = self._announcers.get(presences.topic)
+        announcer = self._announcers.get(subscription.topic)
         if announcer is not None and (is_needed_twice or listener.told is not Told.DIFFS):
-            announcer.pushed(subscription, presences.version)
+            announcer.pushed(subscription, version)
         listener.told = Told.STATE
         return is_needed_twice
+
+    def _is_counting(self, topic: str) -> bool:
+        announcer = self._announcers.get(topic)
+        if announcer is None:
+            return self.presence.policy(topic).counts(0, is_counting=False)
+        return announcer.is_counting
 
     # Life.
 
@@ -190,19 +285,31 @@ class PresenceRun:
     async def settled(self) -> None:
         """Tell everything that is to be told, and wait for its fetches."""
         while True:
+            if self._callbacks is not None:
+                self._callbacks.flush()
             for announcer in list(self._announcers.values()):
                 announcer.flush()
-            if not self._tasks:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            elif all(announcer.is_idle for announcer in self._announcers.values()):
                 break
-            await asyncio.wait(self._tasks)
 
     async def stop(self) -> None:
         """Forget everything; what was not told yet stays untold."""
+        if self._last_seen is not None:
+            now = time.time()
+            for entry in self.tracker.list_all():
+                self._last_seen.seen(entry.key, now)
         for announcer in self._announcers.values():
             announcer.stop()
         self._announcers.clear()
-        self._owners.clear()
+        self._owned.stop()
+        self._watches.stop()
+        if self._callbacks is not None:
+            self._callbacks.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._last_seen is not None:
+            await self._last_seen.stop()

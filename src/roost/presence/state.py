@@ -28,12 +28,12 @@ class StateCache:
         self._topic = topic
         self._tracker = tracker
         self._members: dict[str, bytes] = {}
-        self._stale = set(tracker.keys(topic))
+        self._stale = dict.fromkeys(tracker.keys(topic))  # in the order of arrival
         self._encoded: bytes | None = None
 
     def changed(self, key: str) -> None:
         """The entries of ``key`` changed."""
-        self._stale.add(key)
+        self._stale[key] = None
 
     @property
     def is_outgrown(self) -> bool:

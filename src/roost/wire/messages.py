@@ -12,6 +12,7 @@ from roost.wire.filter import ParameterFilter
 
 __all__ = [
     "CLOSE",
+    "COUNT",
     "DIFF",
     "ERROR",
     "HEARTBEAT",
@@ -33,6 +34,7 @@ CLOSE: Final = "phx_close"
 HEARTBEAT: Final = "heartbeat"
 STATE: Final = "presence_state"
 DIFF: Final = "presence_diff"
+COUNT: Final = "presence_count"  # not of Phoenix: what a topic tells that has grown too large
 
 _REQUIRED: Final = ("topic", "event", "payload", "ref")
 

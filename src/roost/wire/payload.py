@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from roost.exceptions import PayloadError
@@ -39,15 +40,12 @@ class JsonPayload:
         """The payload as Python values, made anew for each caller, who may change them."""
         return decode_json(self.encoded)
 
-    def pushed_to(self, subscription: object, event: str) -> bool:
-        """Called when a channel has pushed this payload as ``event``.
+    def pushed_as(self, subscription: object, event: str) -> Sequence[tuple[str, JsonPayload]]:
+        """What is sent when a channel pushes this payload as ``event``: events and payloads.
 
-        A list of presences notes here up to which version the subscription knows its topic.
-
-        Returns:
-            Whether it must be pushed once more.
+        A list of presences notes here which state of its topic the subscription knows.
         """
-        return False
+        return ((event, self),)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoded!r})"

@@ -12,6 +12,7 @@ from roost.crdt.entry import Entry
 __all__ = [
     "FORBIDDEN_KEYS",
     "encode_bare_diff",
+    "encode_count",
     "encode_diff",
     "encode_grouped",
     "encode_member",
@@ -71,6 +72,16 @@ def encode_bare_diff(joins: Iterable[Entry], leaves: Iterable[Entry]) -> bytes:
 def encode_diff(joins: bytes, leaves: bytes) -> bytes:
     """The payload of a ``presence_diff``; both sides are always there, possibly empty."""
     return b'{"joins":%b,"leaves":%b}' % (joins, leaves)
+
+
+def encode_count(users: int, connections: int) -> bytes:
+    """The payload of a ``presence_count``.
+
+    Example:
+        >>> encode_count(2, 3)
+        b'{"users":2,"connections":3}'
+    """
+    return b'{"users":%d,"connections":%d}' % (users, connections)
 
 
 def group_by_key(entries: Iterable[Entry]) -> Mapping[str, list[Entry]]:

@@ -1,0 +1,170 @@
+"""The tracker at work: its owners are numbers to it, here is who they are, and when they end."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from roost.aliases import Meta
+from roost.crdt.entry import Entry
+from roost.crdt.origin import OriginId
+from roost.presence.grace import Lingering
+from roost.presence.owner import Owner
+from roost.pubsub.pubsub import PubSub
+from roost.strict_json import decode_json
+from roost.tracker.meta import encode_meta
+from roost.tracker.protocol import TrackerEvent, TrackerProtocol
+
+__all__ = ["OwnedTracker"]
+
+NOBODY = 0  # no owner has this number: who owns nothing gets the tracker's own errors
+
+
+class OwnedTracker:
+    """Track presences for owners, and let them leave when their owners end.
+
+    Args:
+        pubsub: Running.
+        changed: Called with the events of each change, at once; it must not raise.
+        grace_of: How many seconds the presences of a topic outlive their owners.
+
+    Attributes:
+        protocol: The tracker itself, to be read.
+    """
+
+    def __init__(
+        self,
+        pubsub: PubSub,
+        changed: Callable[[Sequence[TrackerEvent]], None],
+        grace_of: Callable[[str], float] = lambda topic: 0.0,
+    ) -> None:
+        origin = OriginId(pubsub.node_name, time.time_ns() // 1000, secrets.randbits(64))
+        self.protocol = TrackerProtocol(origin, encoder=pubsub.encoder)
+        self._pubsub = pubsub
+        self._notify = changed
+        self._grace_of = grace_of
+        self._numbers: dict[Owner, int] = {}
+        self._last_number = NOBODY
+        # What owners took over from others that ended: the entry keeps its number.
+        self._taken_over: dict[Owner, dict[tuple[str, str], int]] = {}
+        self._lingering = Lingering(self._grace_over)
+
+    # Changing.
+
+    def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
+        self._pubsub.check_thread("track")
+        self._register(owner)
+        if not hidden and self._lingering.waits(topic, key) and not self.tracks(owner, topic, key):
+            return self._return(owner, topic, key, meta)
+        number = self._number_of(owner, topic, key)
+        ref = self.protocol.track(topic, key, meta, owner=number, hidden=hidden)
+        self._changed()
+        return ref
+
+    def _return(self, owner: Owner, topic: str, key: str, meta: Meta) -> str:
+        encoder = self._pubsub.encoder
+        wanted = decode_json(encode_meta(encoder, meta))
+        if not self._lingering.waits(topic, key):  # the encode_hook took its time, or its place
+            return self.track(owner, topic, key, wanted)
+        entry, is_right = self._lingering.take(topic, key, wanted)
+        self._taken_over.setdefault(owner, {})[topic, key] = entry.owner
+        return entry.ref if is_right else self.update(owner, topic, key, wanted)
+
+    def untrack(self, owner: Owner, topic: str, key: str) -> None:
+        self._pubsub.check_thread("untrack")
+        if self.protocol.untrack(topic, key, owner=self._number_of(owner, topic, key)):
+            taken_over = self._taken_over.get(owner)
+            if taken_over is not None:
+                taken_over.pop((topic, key), None)
+            self._changed()
+
+    def untrack_all(self, owner: Owner) -> None:
+        """Let all presences of an owner leave, at once."""
+        self._pubsub.check_thread("untrack")
+        for entry in self._entries_of(owner):
+            self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
+        self._taken_over.pop(owner, None)
+        self._changed()
+
+    def update(
+        self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
+    ) -> str:
+        self._pubsub.check_thread("update")
+        number = self._number_of(owner, topic, key)
+        ref = self.protocol.update(topic, key, meta, owner=number)
+        self._changed()
+        return ref
+
+    def hide(self, owner: Owner, topic: str, key: str) -> str:
+        self._pubsub.check_thread("hide")
+        ref = self.protocol.hide(topic, key, owner=self._number_of(owner, topic, key))
+        self._changed()
+        return ref
+
+    def show(self, owner: Owner, topic: str, key: str) -> str:
+        self._pubsub.check_thread("show")
+        ref = self.protocol.show(topic, key, owner=self._number_of(owner, topic, key))
+        self._changed()
+        return ref
+
+    def _changed(self) -> None:
+        events = self.protocol.events()
+        if events:
+            self._notify(events)
+
+    # Owners.
+
+    def tracked(self, owner: Owner, topic: str, key: str) -> Entry | None:
+        """What ``owner`` tracks as ``key`` in ``topic``."""
+        return self.protocol.tracked(topic, key, owner=self._number_of(owner, topic, key))
+
+    def tracks(self, owner: Owner, topic: str, key: str) -> bool:
+        """Whether ``owner`` tracks ``key`` in ``topic``."""
+        return self.tracked(owner, topic, key) is not None
+
+    def _register(self, owner: Owner) -> None:
+        if owner not in self._numbers:
+            owner.add_done_callback(self._owner_ended)
+            self._last_number += 1
+            self._numbers[owner] = self._last_number
+
+    def _number_of(self, owner: Owner, topic: str, key: str) -> int:
+        """The number under which ``owner`` has ``key`` in ``topic``."""
+        if self._taken_over:
+            number = self._taken_over.get(owner, {}).get((topic, key))
+            if number is not None:
+                return number
+        return self._numbers.get(owner, NOBODY)
+
+    def _entries_of(self, owner: Owner) -> list[Entry]:
+        entries = list(self.protocol.owned(self._numbers.get(owner, NOBODY)))
+        for (topic, key), number in self._taken_over.get(owner, {}).items():
+            entry = self.protocol.tracked(topic, key, owner=number)
+            if entry is not None:
+                entries.append(entry)
+        return entries
+
+    def _owner_ended(self, owner: Owner) -> None:
+        if owner not in self._numbers:
+            return  # the run has ended
+        for entry in self._entries_of(owner):
+            grace = 0.0 if entry.hidden else self._grace_of(entry.topic)
+            if grace:
+                self._lingering.add(entry, grace)
+            else:
+                self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
+        del self._numbers[owner]
+        self._taken_over.pop(owner, None)
+        self._changed()
+
+    def _grace_over(self, entry: Entry) -> None:
+        self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
+        self._changed()
+
+    def stop(self) -> None:
+        """Forget all owners."""
+        self._lingering.stop()
+        self._numbers.clear()
+        self._taken_over.clear()

@@ -1,0 +1,195 @@
+"""Tracker: presences for the server alone, with nothing broadcast."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from roost.aliases import Meta
+from roost.presence.owned import OwnedTracker
+from roost.presence.owner import Owner
+from roost.presence.serial import Serial
+from roost.presence.tracking import Tracking, topic_of
+from roost.pubsub.pubsub import PubSub
+from roost.pubsub.registry import Subscription
+from roost.tracker.meta import decode_meta
+from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
+
+__all__ = ["Tracker", "TrackerDiff"]
+
+logger = logging.getLogger("roost.presence")
+
+MAX_WAITING: Final = 10_000  # diffs and messages; more are dropped, counted and logged
+
+TrackerDiff: TypeAlias = dict[str, tuple[list[tuple[str, Meta]], list[tuple[str, Meta]]]]
+"""Topic → (joins, leaves), each a list of (key, meta)."""
+
+
+class Tracker(Tracking["TrackerRun"]):
+    """Who does what where, for server code: jobs, devices, workers, documents that are open.
+
+    It is what a ``Presence`` is made of, without broadcasts: subclass it, say in ``handle_diff``
+    what a change means, and give an instance to ``Endpoint(trackers=[…])``; there may be several.
+    The behaviour is that of ``Phoenix.Tracker``. Departures: ``handle_diff`` runs after the change
+    is visible, and an exception in it is logged and ends nothing.
+
+    Example:
+        >>> class Jobs(Tracker):
+        ...     def handle_diff(self, diff):
+        ...         for topic, (joins, leaves) in diff.items():
+        ...             for key, meta in leaves:
+        ...                 print("nobody works on", key, "any more")
+    """
+
+    # What an application defines.
+
+    def handle_diff(self, diff: TrackerDiff) -> Awaitable[None] | None:
+        """Something changed; ``async def`` or ``def``.
+
+        The calls run one after the other, each with the changes of one operation: when an owner
+        ends, one diff has all that it tracked. An update is a join of the new meta and a leave of
+        the old one. Up to 10,000 diffs and messages wait for a slow one; more are dropped and
+        counted (``tracker_full``).
+
+        Args:
+            diff: Topic → (joins, leaves), each a list of (key, meta).
+        """
+        return None
+
+    def handle_info(self, message: Any) -> Awaitable[None] | None:
+        """Handle a message of ``send``, or of a topic subscribed to; ``async def`` or ``def``."""
+        name = type(self).__qualname__
+        logger.warning("%s received unexpected message in handle_info: %r", name, message)
+        return None
+
+    # What an application calls, besides ``track``, ``untrack``, ``update`` and ``lease``.
+
+    def untrack_all(self, owner: Owner) -> None:
+        """Let all presences of an owner leave, in one diff."""
+        self._current().owned.untrack_all(owner)
+
+    def list(self, topic: str) -> Sequence[tuple[str, dict[str, Any]]]:
+        """The (key, meta) of everybody in a topic, key by key."""
+        entries = self._current().owned.protocol.list(topic)
+        return [(entry.key, decode_meta(entry.meta)) for entry in entries]
+
+    def get_by_key(self, topic: str, key: str | int) -> Sequence[dict[str, Any]]:
+        """The metas of one key, in the order of their arrival. O(1)."""
+        entries = self._current().owned.protocol.get_by_key(topic, self.check_key(key))
+        return [decode_meta(entry.meta) for entry in entries]
+
+    def is_tracked(self, owner: Owner, key: str | int, *, topic: str | None = None) -> bool:
+        """Whether ``owner`` tracks ``key``."""
+        return self._current().owned.tracks(owner, topic_of(owner, topic), self.check_key(key))
+
+    def send(self, message: Any) -> None:
+        """Give ``handle_info`` a message, behind what waits already; works from any thread.
+
+        Raises:
+            NotStarted: The tracker is not running.
+        """
+        run = self._current()
+        run.pubsub.call_soon(partial(run.receive, message))
+
+    def subscribe(self, topic: str) -> None:
+        """Receive the broadcasts of a topic in ``handle_info``; twice is once."""
+        self._current().subscribe(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Receive them no longer."""
+        self._current().unsubscribe(topic)
+
+    async def settled(self) -> None:
+        """Wait until every diff and message was handled; for tests."""
+        await self._current().settled()
+
+    async def _start(self, pubsub: PubSub) -> TrackerRun:
+        return TrackerRun(self, pubsub)
+
+
+class TrackerRun:
+    """A tracker at work, from start to stop."""
+
+    def __init__(self, tracker: Tracker, pubsub: PubSub) -> None:
+        self.pubsub = pubsub
+        self.loop = asyncio.get_running_loop()
+        self.owned = OwnedTracker(pubsub, self._changed)
+        self.track = self.owned.track
+        self.untrack = self.owned.untrack
+        self.update = self.owned.update
+        self._tracker = tracker
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._calls = Serial(self._spawn, self._log, max_count=MAX_WAITING)
+        self._subscriptions: dict[str, Subscription] = {}
+
+    def receive(self, message: Any) -> None:
+        self._put(partial(self._tracker.handle_info, message))
+
+    def subscribe(self, topic: str) -> None:
+        if topic not in self._subscriptions:
+            self._subscriptions[topic] = self.pubsub.subscribe(topic, self.receive)
+
+    def unsubscribe(self, topic: str) -> None:
+        subscription = self._subscriptions.pop(topic, None)
+        if subscription is not None:
+            self.pubsub.unsubscribe(subscription)
+
+    async def settled(self) -> None:
+        while True:
+            self._calls.flush()
+            if not self._tasks:
+                break
+            await asyncio.wait(self._tasks)
+
+    async def stop(self) -> None:
+        self.owned.stop()
+        for topic in list(self._subscriptions):
+            self.unsubscribe(topic)
+        self._calls.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _changed(self, events: Sequence[TrackerEvent]) -> None:
+        self._put(lambda: self._tracker.handle_diff(_diff(events)))
+
+    def _put(self, call: Callable[[], Any]) -> None:
+        if not self._calls.put(call):
+            self.pubsub.counters["tracker_full"] += 1
+            if self.pubsub.counters["tracker_full"] == 1:
+                logger.error("%s is too slow: dropped", type(self._tracker).__qualname__)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _log(self, error: BaseException) -> None:
+        name = type(self._tracker).__qualname__
+        logger.error("a callback of %s raised, the next is called", name, exc_info=error)
+
+
+def _diff(events: Sequence[TrackerEvent]) -> TrackerDiff:
+    diff: TrackerDiff = {}
+    for event in events:
+        match event:
+            case Joined(entry):
+                diff.setdefault(entry.topic, ([], []))[0].append(
+                    (entry.key, decode_meta(entry.meta))
+                )
+            case Left(entry):
+                diff.setdefault(entry.topic, ([], []))[1].append(
+                    (entry.key, decode_meta(entry.meta))
+                )
+            case Updated(old, new):
+                joins, leaves = diff.setdefault(new.topic, ([], []))
+                joins.append((new.key, decode_meta(new.meta)))
+                leaves.append((old.key, decode_meta(old.meta)))
+            case _:
+                raise AssertionError(f"unknown event of the tracker: {event!r}")
+    return diff

@@ -1,0 +1,185 @@
+"""What ``Presence`` and ``Tracker`` have in common: owners, and a life between start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from roost.aliases import Meta
+from roost.channels.channel import Channel
+from roost.exceptions import ConfigurationError, InvalidKey, NotStarted
+from roost.presence.owner import Lease, Owner
+from roost.pubsub.loop_lock import LoopLock
+from roost.pubsub.pubsub import PubSub
+
+__all__ = ["Tracking", "topic_of"]
+
+
+class TrackingRun(Protocol):
+    """What is there between start and stop."""
+
+    @property
+    def pubsub(self) -> PubSub: ...
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def track(self, owner: Owner, topic: str, key: str, meta: Meta) -> str: ...
+    def untrack(self, owner: Owner, topic: str, key: str) -> None: ...
+    def update(
+        self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
+    ) -> str: ...
+    async def stop(self) -> None: ...
+
+
+Run = TypeVar("Run", bound=TrackingRun)
+
+
+class Tracking(ABC, Generic[Run]):
+    """Track presences for owners while an endpoint, or whoever else started it, runs."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._users = 0
+        self._lock = LoopLock()
+
+    # Changing.
+
+    def track(self, owner: Owner, key: str | int, meta: Meta, *, topic: str | None = None) -> str:
+        """Hold ``key`` in ``topic`` until ``owner`` ends, and return the new ref.
+
+        Args:
+            owner: A channel, an ``asyncio.Task``, or a ``Lease``.
+            key: Groups presences, for example a user id; an integer becomes a string.
+            meta: A small JSON object.
+            topic: Where; may be left out only for a channel, whose topic it then is.
+
+        Raises:
+            AlreadyTracked: The owner tracks this key in this topic; use ``update``.
+            InvalidKey: The key is no string.
+            PayloadError: The meta is not a JSON object.
+            ChannelClosed: The channel has ended.
+            NotStarted: It is not running.
+        """
+        return self._current().track(owner, topic_of(owner, topic), self.check_key(key), meta)
+
+    def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
+        """Let a presence leave; nothing happens if there is none."""
+        self._current().untrack(owner, topic_of(owner, topic), self.check_key(key))
+
+    def update(
+        self,
+        owner: Owner,
+        key: str | int,
+        meta: Meta | Callable[[dict[str, Any]], Meta],
+        *,
+        topic: str | None = None,
+    ) -> str:
+        """Replace the meta of a presence and return the new ``phx_ref``.
+
+        Nobody sees the key missing in between; clients get one diff with the new meta in ``joins``
+        and the old one in ``leaves``.
+
+        Args:
+            owner: As for ``track``.
+            key: As for ``track``.
+            meta: The new meta; or a function of the present one, which gets it with its refs and
+                may change it. It is sync, and atomic.
+            topic: As for ``track``.
+
+        Raises:
+            NotTracked: The owner does not track this key in this topic; use ``track``.
+            PayloadError: The new meta is not a JSON object.
+        """
+        return self._current().update(owner, topic_of(owner, topic), self.check_key(key), meta)
+
+    @asynccontextmanager
+    async def lease(
+        self, topic: str, key: str | int, meta: Meta | None = None
+    ) -> AsyncIterator[Lease]:
+        """Show ``key`` in ``topic`` for the duration of an ``async with`` block.
+
+        Example:
+            ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
+        """
+        lease = Lease(self, topic, self.check_key(key))
+        self.track(lease, key, {} if meta is None else meta, topic=topic)
+        try:
+            yield lease
+        finally:
+            lease.end()
+
+    @staticmethod
+    def check_key(key: str | int) -> str:
+        """Return ``key`` as it is tracked.
+
+        Raises:
+            InvalidKey: The key is no string.
+        """
+        if isinstance(key, int) and not isinstance(key, bool):
+            return str(key)
+        if not isinstance(key, str):
+            raise InvalidKey(key)
+        return key
+
+    # Life.
+
+    @abstractmethod
+    async def _start(self, pubsub: PubSub) -> Run:
+        """Make a run."""
+
+    async def start(self, pubsub: PubSub) -> None:
+        """Start on a PubSub that runs, or join the users of the run there; endpoints do this.
+
+        Raises:
+            ConfigurationError: It is running on another PubSub.
+        """
+        async with self._lock.here():
+            run = self._run
+            if run is not None and run.loop.is_closed():
+                run, self._users = None, 0  # the loop took its run along
+            if run is None:
+                self._run = await self._start(pubsub)
+            elif run.pubsub is not pubsub:
+                raise ConfigurationError(
+                    f"{type(self).__qualname__} is running on another PubSub: it belongs to one; "
+                    "give both endpoints the same pubsub"
+                )
+            self._users += 1
+
+    async def stop(self) -> None:
+        """Stop when the last user stops it."""
+        async with self._lock.here():
+            run = self._current()
+            self._users -= 1
+            if self._users == 0:
+                self._run = None
+                await run.stop()
+
+    @asynccontextmanager
+    async def running(self, pubsub: PubSub) -> AsyncIterator[Self]:
+        """Run for the duration of an ``async with`` block, without an endpoint."""
+        async with pubsub.running():
+            await self.start(pubsub)
+            try:
+                yield self
+            finally:
+                await self.stop()
+
+    def _current(self) -> Run:
+        if self._run is None:
+            raise NotStarted(
+                type(self).__qualname__,
+                "name it in Endpoint(presences=[…]), or trackers=[…], and run the endpoint",
+            )
+        return self._run
+
+
+def topic_of(owner: Owner, topic: str | None) -> str:
+    """The topic given, or else the owner's own."""
+    if topic is not None:
+        return topic
+    if isinstance(owner, Channel):
+        return owner.topic
+    raise TypeError(f"topic is needed: {type(owner).__name__} has no topic of its own")
