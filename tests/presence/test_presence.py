@@ -65,10 +65,10 @@ class Listener(Channel):
 class Room(Channel):
     """What the guide's channel does."""
 
-    presence: Presence
+    everybody: Presence
 
     async def after_join(self) -> None:
-        await self.presence.enter(self, self.assigns.get("name", "alice"), {"n": 1})
+        await self.everybody.enter(self, self.assigns.get("name", "alice"), {"n": 1})
 
 
 def app(presence: Presence, room: type[Channel] = Listener) -> Endpoint:
@@ -80,7 +80,7 @@ def app(presence: Presence, room: type[Channel] = Listener) -> Endpoint:
 
 def room_of(online: Presence) -> type[Room]:
     class RoomOf(Room):
-        presence = online
+        everybody = online
 
     return RoomOf
 
@@ -743,7 +743,7 @@ async def test_presences_leave_before_their_channel_cleans_up():
     counts: list[int] = []
 
     class Slow(Room):
-        presence = online
+        everybody = online
 
         async def terminate(self, reason: object) -> None:
             counts.append(online.count_users(TOPIC))
