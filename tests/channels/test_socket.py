@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -168,3 +169,68 @@ async def test_connect_gets_params_and_info(case: ChannelCase):
         ({"token": "t0p"}, "test", {"region": "eu"}, 1),
         ({}, None, {}, 0),
     ]
+
+
+async def test_a_socket_keeps_params_and_session(case: ChannelCase):
+    """What the client brought is there from `connect` on, for the channels too, as it was given."""
+    notes = Notes()
+
+    class RoomChannel(Channel):
+        def join(self, topic: str, params: Any) -> None:
+            notes.add((self.socket.params, self.socket.session))
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+        def connect(self, params: Any, info: ConnectInfo) -> None:
+            assert self.params is params
+            assert self.session is info.session
+
+    session = {"user_id": "alice"}
+    alice = await case.connect(UserSocket, {"token": "t0p"}, ConnectInfo(session=session))
+    await alice.join("room:1")
+    await (await case.connect(UserSocket)).join("room:1")
+
+    assert notes.all() == [({"token": "t0p"}, session), ({}, None)]
+
+
+async def test_channels_share_a_store(case: ChannelCase):
+    """What one channel stores, the others of its connection find, and nobody else."""
+
+    class RoomChannel(Channel):
+        def join(self, topic: str, params: Any) -> dict[str, Any]:
+            self.socket.store.update(params)
+            return self.socket.store
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+    alice, bob = await case.connect(UserSocket), await case.connect(UserSocket)
+    await alice.join("room:1", {"name": "alice"})
+
+    assert (await alice.join("room:2")).response == {"name": "alice"}
+    assert (await bob.join("room:2")).response == {}
+
+
+def test_an_unused_store_costs_nothing():
+    """A socket makes its store when somebody looks."""
+    socket = Socket()
+    assert vars(socket).keys() == {"assigns"}
+    assert socket.store is socket.store
+
+
+@pytest.mark.parametrize("given", ["b1", "b" * 64, str(uuid.UUID(int=1))])
+def test_a_browser_with_a_name(given: str):
+    """The browser is called what the client calls it."""
+    socket = Socket()
+    socket.params = {"browser_id": given}
+    assert socket.browser_id == given
+
+
+@pytest.mark.parametrize("given", [None, "", "b" * 65, ["b1"], 7, "__proto__"], ids=repr)
+def test_a_browser_without_a_name(given: Any):
+    """A name that is missing or can't be a presence key is replaced, once for each connection."""
+    alice, bob = Socket(), Socket()
+    alice.params = bob.params = {} if given is None else {"browser_id": given}
+    assert uuid.UUID(alice.browser_id).version == 4
+    assert alice.browser_id == alice.browser_id != bob.browser_id

@@ -173,6 +173,7 @@ class Acceptor:
         """Ask the application."""
         started_at = time.perf_counter()
         socket = self.mount.socket()
+        socket.params, socket.session = params, info.session
         try:
             result: Any = socket.connect(params, info)
             if inspect.isawaitable(result):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from uuid import uuid4
 
-from roost.aliases import Params
+from roost.aliases import EMPTY, Params
 from roost.channels.router import Route
+from roost.wire.presence import FORBIDDEN_KEYS
 from roost.wire.protocol import MAX_CHANNELS
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from roost.channels.channel import Channel
 
 __all__ = ["ConnectInfo", "Socket"]
+
+MAX_BROWSER_ID_LENGTH: Final = 64  # characters; a UUID has 36
 
 
 class ConnectInfo(Mapping[str, Any]):
@@ -83,6 +88,8 @@ class Socket:
         serializers: The protocol versions spoken, the preferred first.
         log_connect: Level of the connect log; None for none.
         assigns: Yours; each channel starts with a copy.
+        params: Those that ``connect`` gets.
+        session: That of ``ConnectInfo``.
 
     Example:
         >>> class UserSocket(Socket):
@@ -98,8 +105,30 @@ class Socket:
     serializers: ClassVar[Sequence[type[Serializer]]] = (V1Serializer, V2Serializer)
     log_connect: ClassVar[int | None] = logging.INFO
 
+    # Set before ``connect``, by whoever connects.
+    params: Mapping[str, Any] = EMPTY
+    session: Mapping[str, Any] | None = None
+
     def __init__(self) -> None:
         self.assigns: dict[str, Any] = {}
+
+    @cached_property
+    def store(self) -> dict[str, Any]:
+        """Yours: what all channels of the connection share, where ``assigns`` are copies."""
+        return {}
+
+    @cached_property
+    def browser_id(self) -> str:
+        """The client's name for its browser, or one made up for this connection.
+
+        The connect parameter ``browser_id`` if it is a presence key of up to 64 characters, for
+        example a UUID that the page keeps in its local storage. It tells anonymous browsers apart
+        and proves nothing: a client may send what it likes.
+        """
+        given = self.params.get("browser_id")
+        if not isinstance(given, str) or given in FORBIDDEN_KEYS:
+            return str(uuid4())
+        return given if 0 < len(given) <= MAX_BROWSER_ID_LENGTH else str(uuid4())
 
     def connect(self, params: Params, info: ConnectInfo) -> Awaitable[None] | None:
         """Accept the connection, or refuse it; ``async def`` or ``def``.

@@ -73,10 +73,13 @@ class ChannelCase:
             ConnectRefused: As ``connect`` raised it.
             TypeError: ``connect`` or ``id`` returned what the server would refuse.
         """
+        params = _as_json(params or {})
+        info = ConnectInfo() if info is None else info  # it is empty without values of its own
         instance = socket()
+        instance.params, instance.session = params, info.session
         # Each client has a context of its own, as on a server: the test's does not change.
         context = contextvars.copy_context()
-        result: Any = context.run(instance.connect, _as_json(params or {}), info or ConnectInfo())
+        result: Any = context.run(instance.connect, params, info)
         if inspect.isawaitable(result):
             loop = asyncio.get_running_loop()
             result = await loop.create_task(_await(result), context=context)
