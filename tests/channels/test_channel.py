@@ -55,6 +55,13 @@ async def test_an_accepted_join(case: ChannelCase):
     assert repr(channel).endswith("RoomChannel 'room:1'>")
 
 
+async def test_join_params_stay(join: Join):
+    """A channel may look up what its client joined with as long as it lives."""
+    room = await join(Channel, params={"since": 7})
+
+    assert room.channel.join_params == {"since": 7}
+
+
 @pytest.mark.conforms("CT-6")
 async def test_a_refused_join(join: Join):
     """JoinRefused is an error reply with its payload, and nothing else follows."""
@@ -993,6 +1000,21 @@ async def test_an_unexpected_message_is_logged(join: Join, caplog: pytest.LogCap
 
     assert "received unexpected message in handle_info: 'what is this?'" in caplog.text
     assert room.channel.is_joined
+
+
+@pytest.mark.parametrize("event", ["presence_state", "presence_diff", "presence_count"])
+async def test_presences_of_other_topics_are_not_unexpected(
+    case: ChannelCase, join: Join, event: str, caplog: pytest.LogCaptureFixture
+):
+    """Without handle_info the log has what else is broadcast on a topic subscribed to."""
+    room = await join(Channel)
+    room.channel.subscribe("news")
+    case.broadcast("news", event)
+    case.broadcast("news", "flash")
+    await ticks()
+
+    (warning,) = caplog.messages
+    assert "'flash'" in warning
 
 
 # The logs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -766,3 +767,251 @@ async def test_a_crash_in_handle_info(join: Join, caplog: pytest.LogCaptureFixtu
         await room.assert_errored()
     with pytest.raises(ChannelClosed):
         room.channel.send("again")
+
+
+# Presence.
+
+
+class Roll:
+    """A presence that notes who is where; it may refuse."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.notes = Notes()
+        self.error = error
+
+    def start(self, channel: Channel[Any], topic: str) -> object:
+        self.notes.add(f"start {topic}")
+        if self.error is not None:
+            raise self.error
+        return "anything"
+
+    def stop(self, channel: Channel[Any], topic: str) -> object:
+        self.notes.add(f"stop {topic}")
+        return "anything"
+
+
+@pytest.fixture
+def roll() -> Roll:
+    return Roll()
+
+
+def on_roll(roll: Any) -> type[Channel]:
+    """A channel of that presence."""
+
+    class RoomChannel(Channel):
+        presence = roll
+
+    return RoomChannel
+
+
+@pytest.mark.parametrize(
+    ("of_socket", "of_channel", "expected"),
+    [
+        (None, None, None),
+        ("socket", None, "socket"),
+        (None, "channel", "channel"),
+        ("socket", "channel", "channel"),
+        ("socket", False, None),
+        (None, False, None),
+    ],
+)
+async def test_whose_presence_starts(
+    case: ChannelCase, of_socket: str | None, of_channel: Any, expected: str | None
+):
+    """A channel's own presence goes before that of its socket, and False is nobody's."""
+    rolls: dict[Any, Any] = {"socket": Roll(), "channel": Roll(), False: False, None: None}
+
+    class RoomChannel(Channel):
+        presence = rolls[of_channel]
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+        presence = rolls[of_socket]
+
+    room = await (await case.connect(UserSocket)).join("room:1")
+    room.channel.subscribe("news")
+    room.channel.unsubscribe("news")
+
+    for name in ("socket", "channel"):
+        told = ["start room:1", "start news", "stop news"] if name == expected else []
+        assert rolls[name].notes.all() == told
+
+
+async def test_a_presence_starts_before_anybody_hears_of_the_channel(case: ChannelCase):
+    """It starts behind join, and before the subscription, the reply, and after_join."""
+    notes = Notes()
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+
+    class Told:
+        def start(self, channel: Channel[Any], topic: str) -> None:
+            assert channel.subscription is None
+            notes.add(("start", name.get(), said(alice)))
+
+        def stop(self, channel: Channel[Any], topic: str) -> None: ...
+
+    class RoomChannel(Channel):
+        presence = Told()
+
+        async def join(self, topic: str, params: Any) -> None:
+            await asyncio.sleep(0)
+            notes.add("join")
+
+        def after_join(self) -> None:
+            notes.add(("after_join", said(alice)))
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+        def connect(self, params: Any, info: Any) -> None:
+            name.set("alice")
+
+    alice = await case.connect(UserSocket)
+    alice.send("1", "1", "room:1", "phx_join", {})
+    await ticks()
+
+    assert notes.all() == ["join", ("start", "alice", []), ("after_join", ["reply ok 1/1"])]
+
+
+class Full(JoinRefused):
+    """A refusal as presences have it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "payload", "reason"),
+    [
+        (Full({"reason": "full"}), {"reason": "full"}, "refused"),
+        (LookupError("boom"), {"reason": "join crashed"}, LookupError),
+        (asyncio.CancelledError(), {"reason": "join crashed"}, asyncio.CancelledError),
+        (Full({"reason": object()}), {"reason": "join crashed"}, Exception),
+    ],
+    ids=["refused", "crashed", "cancelled", "unsendable"],
+)
+async def test_a_presence_that_fails_refuses_the_join(
+    case: ChannelCase, join: Join, error: BaseException, payload: Any, reason: Any
+):
+    """What start raises is as if join had raised it; the client can't tell the difference."""
+    roll, notes = Roll(error), Notes()
+
+    class RoomChannel(Channel):
+        presence = roll
+
+        def after_join(self) -> None:
+            pytest.fail("it never joined")
+
+        def terminate(self, reason: Any) -> None:
+            notes.add(reason)
+
+    with pytest.raises(JoinRefused) as refused:
+        await join(RoomChannel)
+
+    assert refused.value.payload == payload
+    assert case.endpoint.pubsub.subscriptions("room:1") == ()
+    (noted,) = notes.all()
+    assert noted == reason or isinstance(noted, reason)
+
+
+async def test_a_refused_join_starts_nothing(join: Join, roll: Roll):
+    """Neither a join that is refused nor one whose response can't be sent starts a presence."""
+
+    class Refusing(on_roll(roll)):  # type: ignore[misc]
+        def join(self, topic: str, params: Any) -> Any:
+            if topic == "room:secret":
+                raise JoinRefused
+            return {"unsendable": object()}
+
+    for topic in ("room:secret", "room:1"):
+        with pytest.raises(JoinRefused):
+            await join(Refusing, topic)
+
+    assert roll.notes.all() == []
+
+
+async def test_a_connection_that_closes_while_a_presence_starts(case: ChannelCase):
+    """A channel that ended meanwhile is not joined."""
+
+    class Closing(Roll):
+        def start(self, channel: Channel[Any], topic: str) -> None:
+            alice.close()
+
+    alice = case.client(Socket())
+    alice._routes.override("room:1", on_roll(Closing()))
+    alice.send("1", "1", "room:1", "phx_join", {})
+    await case.settled()
+
+    assert alice.transport.received == []
+    assert case.endpoint.pubsub.subscriptions("room:1") == ()
+
+
+async def test_each_topic_starts_and_stops_once(join: Join, roll: Roll):
+    """Subscribing again starts nothing, unsubscribing again stops nothing, and may be repeated."""
+    room = await join(on_roll(roll))
+    assert roll.notes.all() == ["start room:1"]
+
+    for _ in range(2):
+        room.channel.subscribe("news")
+    for _ in range(2):
+        room.channel.unsubscribe("news")
+    room.channel.subscribe("news")
+
+    assert roll.notes.all() == ["start news", "stop news", "start news"]
+
+
+async def test_the_own_topic_starts_once(join: Join, roll: Roll):
+    """Subscribing to the own topic, before or after the join, starts and stops nothing."""
+
+    class RoomChannel(on_roll(roll)):  # type: ignore[misc]
+        def join(self, topic: str, params: Any) -> None:
+            self.subscribe(topic)
+            assert roll.notes.all() == []
+
+    room = await join(RoomChannel)
+    room.channel.unsubscribe("room:1")
+    room.channel.subscribe("room:1")
+
+    assert roll.notes.all() == ["start room:1"]
+
+
+async def test_a_subscription_in_join(join: Join, roll: Roll):
+    """Join may subscribe: that starts at once, before the channel's own topic does."""
+
+    class RoomChannel(on_roll(roll)):  # type: ignore[misc]
+        def join(self, topic: str, params: Any) -> None:
+            self.subscribe("news")
+
+    await join(RoomChannel)
+
+    assert roll.notes.all() == ["start news", "start room:1"]
+
+
+async def test_a_presence_that_fails_undoes_the_subscription(
+    case: ChannelCase, join: Join, roll: Roll
+):
+    """What start raises goes to whoever subscribes, and the topic can be subscribed to later."""
+    room = await join(on_roll(roll))
+    roll.error = LookupError("boom")
+    with pytest.raises(LookupError):
+        room.channel.subscribe("news")
+    assert case.endpoint.pubsub.subscriptions("news") == ()
+
+    roll.error = None
+    room.channel.subscribe("news")
+
+    assert len(case.endpoint.pubsub.subscriptions("news")) == 1
+    assert roll.notes.all() == ["start room:1", "start news", "start news"]
+
+
+@pytest.mark.parametrize("end", ["left", "closed", "normal"])
+async def test_the_end_of_a_channel_stops_nothing(
+    case: ChannelCase, join: Join, roll: Roll, end: str
+):
+    """What belongs to a channel ends with it; stop is for topics that a living channel leaves."""
+
+    class RoomChannel(ending(Notes())):  # type: ignore[misc]
+        presence = roll
+
+    room = await join(RoomChannel)
+    room.channel.subscribe("news")
+    ENDINGS[end](room)
+    await case.settled()
+
+    assert roll.notes.all() == ["start room:1", "start news"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from roost import Channel, ConnectInfo, ConnectRefused, Socket
-from roost.exceptions import InvalidMessage
+from roost import Channel, ConnectInfo, ConnectRefused, Presence, Socket
+from roost.exceptions import ConfigurationError, InvalidMessage
 from roost.testing import ChannelCase
 from roost.wire.messages import Message
 from tests.channels.scenes import Notes
@@ -234,3 +234,15 @@ def test_a_browser_without_a_name(given: Any):
     alice.params = bob.params = {} if given is None else {"browser_id": given}
     assert uuid.UUID(alice.browser_id).version == 4
     assert alice.browser_id == alice.browser_id != bob.browser_id
+
+
+@pytest.mark.parametrize("base", [Channel, Socket])
+def test_a_presence_that_can_not_track_channels(base: type):
+    """What has no sync start and stop is refused where it is given; the error says what to give."""
+
+    class OnlyStarts:
+        def start(self, channel: Any, topic: str) -> None: ...
+
+    for wrong in (Presence(), OnlyStarts(), True):
+        with pytest.raises(ConfigurationError, match=r"UserThing\.presence .* TrackJoins"):
+            type("UserThing", (base,), {"presence": wrong})

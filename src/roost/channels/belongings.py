@@ -50,16 +50,20 @@ class Belongings:
         self._timers.add(handle)
         return handle
 
-    def subscribe(self, topic: str, subscriber: Subscriber) -> None:
-        """Subscribe to a topic, once."""
-        if topic not in self._subscriptions:
-            self._subscriptions[topic] = self._pubsub.subscribe(topic, subscriber)
+    def subscribe(self, topic: str, subscriber: Subscriber) -> bool:
+        """Subscribe to a topic, once; returns whether it was not subscribed to before."""
+        if topic in self._subscriptions:
+            return False
+        self._subscriptions[topic] = self._pubsub.subscribe(topic, subscriber)
+        return True
 
-    def unsubscribe(self, topic: str) -> None:
-        """End that subscription; nothing happens if there is none."""
+    def unsubscribe(self, topic: str) -> bool:
+        """End that subscription; returns whether there was one."""
         subscription = self._subscriptions.pop(topic, None)
-        if subscription is not None:
-            self._pubsub.unsubscribe(subscription)
+        if subscription is None:
+            return False
+        self._pubsub.unsubscribe(subscription)
+        return True
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when the channel ends."""

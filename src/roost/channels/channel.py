@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
 from roost.aliases import EMPTY, Params, Payload
+from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.exceptions import ConfigurationError, ReplyError
+from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
 
 if TYPE_CHECKING:
     # Type checkers know typing_extensions without installing it; a default for the type variable
@@ -30,6 +32,8 @@ else:
 __all__ = ["Channel", "Handler", "ReplyRef", "event", "intercept"]
 
 logger = logging.getLogger("roost.channels")
+
+_PRESENCE_EVENTS = frozenset({STATE, DIFF, COUNT})
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
@@ -115,6 +119,8 @@ class Channel(Generic[Assigns]):
         topic: The topic.
         assigns: Yours; starts as a copy of the socket's, with the route's laid over it.
         socket: The connection's ``Socket``.
+        presence: Tracks the channel in its topic and in those that it subscribes to, for example
+            ``TrackJoins(online)``. None leaves it to the socket's ``presence``, False to nobody.
         log_join: Level of the join log; None for none.
         log_handle_in: Level of the log of incoming events; None for none.
         max_mailbox_count: Messages that wait for a slow handler; more of the client's are answered
@@ -133,6 +139,7 @@ class Channel(Generic[Assigns]):
         ...         self.broadcast("shout", payload)
     """
 
+    presence: ClassVar[ChannelPresence | Literal[False] | None] = None
     log_join: ClassVar[int | None] = logging.INFO
     log_handle_in: ClassVar[int | None] = logging.DEBUG
     max_mailbox_count: ClassVar[int] = 1_000
@@ -148,6 +155,7 @@ class Channel(Generic[Assigns]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_channel_presence(cls)
         cls.event_handlers = cls.event_handlers | _declared(cls, _EVENT)
         cls.intercept_handlers = cls.intercept_handlers | _declared(cls, _INTERCEPT)
 
@@ -179,13 +187,17 @@ class Channel(Generic[Assigns]):
         raise ReplyError({"reason": "unknown event"})
 
     def handle_info(self, message: Any) -> Awaitable[None] | None:
-        """Handle a message of ``send``, ``send_after``, or of a topic subscribed to."""
-        logger.warning(
-            "%s %r received unexpected message in handle_info: %r",
-            type(self).__qualname__,
-            self.topic,
-            message,
-        )
+        """Handle a message of ``send``, ``send_after``, or of a topic subscribed to.
+
+        By default it is logged, unless it says who is in a topic subscribed to.
+        """
+        if not (isinstance(message, Broadcast) and message.event in _PRESENCE_EVENTS):
+            logger.warning(
+                "%s %r received unexpected message in handle_info: %r",
+                type(self).__qualname__,
+                self.topic,
+                message,
+            )
         return None
 
     def terminate(self, reason: str | BaseException) -> Awaitable[None] | None:
@@ -296,12 +308,13 @@ class Channel(Generic[Assigns]):
     def subscribe(self, topic: str) -> None:
         """Receive the broadcasts of another topic in ``handle_info``, until the channel ends.
 
-        A topic that is subscribed to already is not subscribed to twice.
+        A topic that is subscribed to already is not subscribed to twice. ``presence``, if there is
+        one, starts there; what it raises is raised here, and nothing is subscribed to.
         """
         self._runner.subscribe(topic)
 
     def unsubscribe(self, topic: str) -> None:
-        """Receive them no longer."""
+        """Receive them no longer; ``presence`` stops there."""
         self._runner.unsubscribe(topic)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
@@ -311,6 +324,11 @@ class Channel(Generic[Assigns]):
             ChannelClosed: The channel has ended.
         """
         self._runner.add_done_callback(callback)
+
+    @property
+    def join_params(self) -> Params:
+        """The client's join parameters, as ``join`` got them."""
+        return self._runner.join_params
 
     @property
     def is_joined(self) -> bool:

@@ -4,7 +4,8 @@ Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``
 
 - joining: ``join`` is the first step of the mailbox. When it is accepted the channel is subscribed
   to its topic *before* the reply is written; what comes after the reply is after it on the wire,
-  because all of it is written on one loop, in order.
+  because all of it is written on one loop, in order. Its ``presence`` starts before that, when
+  nothing but it can refuse the join any more.
 - joined: messages of the client, intercepted broadcasts and info messages are steps.
 - closing: subscriptions and presences go first, then the client is told if the end is graceful,
   then ``terminate`` runs, then an abnormal end is told. This is Phoenix's order, but for the
@@ -27,8 +28,10 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Protocol
 
+from roost.aliases import Params
 from roost.channels.belongings import Belongings
 from roost.channels.channel import Channel, Handler, ReplyRef
+from roost.channels.channel_presence import ChannelPresence
 from roost.channels.fastlane import Fastlane, Transport, broadcast
 from roost.channels.hub import Hub
 from roost.channels.mailbox import Mailbox, Step
@@ -142,6 +145,11 @@ class ChannelRunner:
         return self._join.topic
 
     @property
+    def join_params(self) -> Params:
+        params: Params = self._join.payload
+        return params
+
+    @property
     def is_joined(self) -> bool:
         return self._state is _State.JOINED
 
@@ -157,8 +165,12 @@ class ChannelRunner:
     def _join_returned(self, result: Any) -> None:
         try:
             response = self._join_response(result)
-        except Exception as error:
+            if (presence := self._presence()) is not None:
+                presence.start(self.channel, self.topic)
+        except (Exception, asyncio.CancelledError) as error:
             self._join_failed(error)
+            return
+        if self._state is not _State.JOINING:  # whatever starts a presence may close a connection
             return
         host, channel = self.host, self.channel
         lane = Fastlane(
@@ -397,11 +409,29 @@ class ChannelRunner:
 
     def subscribe(self, topic: str) -> None:
         self._check_open("subscribe")
-        self._own().subscribe(topic, self._receive_info)
+        own = self._own()
+        if not own.subscribe(topic, self._receive_info):
+            return
+        if topic != self.topic and (presence := self._presence()) is not None:
+            try:
+                presence.start(self.channel, topic)
+            except BaseException:
+                own.unsubscribe(topic)
+                raise
 
     def unsubscribe(self, topic: str) -> None:
         self._check_open("unsubscribe")
-        self._own().unsubscribe(topic)
+        if not self._own().unsubscribe(topic):
+            return
+        if topic != self.topic and (presence := self._presence()) is not None:
+            presence.stop(self.channel, topic)
+
+    def _presence(self) -> ChannelPresence | None:
+        """Who tracks this channel, if anybody does."""
+        presence = self.channel.presence
+        if presence is None:
+            presence = self.channel.socket.presence
+        return None if presence is False else presence
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         self._check_open("add_done_callback")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import uuid4
 
 from roost.aliases import EMPTY, Params
+from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.channels.router import Route
 from roost.wire.presence import FORBIDDEN_KEYS
 from roost.wire.protocol import MAX_CHANNELS
@@ -87,6 +88,7 @@ class Socket:
         max_channels: Channels that one connection may have at once.
         serializers: The protocol versions spoken, the preferred first.
         log_connect: Level of the connect log; None for none.
+        presence: Tracks the channels that have no ``presence`` of their own; None for nobody.
         assigns: Yours; each channel starts with a copy.
         params: Those that ``connect`` gets.
         session: That of ``ConnectInfo``.
@@ -104,10 +106,15 @@ class Socket:
     max_channels: ClassVar[int] = MAX_CHANNELS
     serializers: ClassVar[Sequence[type[Serializer]]] = (V1Serializer, V2Serializer)
     log_connect: ClassVar[int | None] = logging.INFO
+    presence: ClassVar[ChannelPresence | None] = None
 
     # Set before ``connect``, by whoever connects.
     params: Mapping[str, Any] = EMPTY
     session: Mapping[str, Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_channel_presence(cls)
 
     def __init__(self) -> None:
         self.assigns: dict[str, Any] = {}
