@@ -20,6 +20,7 @@ from roost.presence.changes import Join, Leave, Snapshot, Update
 from roost.presence.listing import PresenceList
 from roost.presence.policy import Policy
 from roost.presence.presence import Presence
+from roost.presence.track_joins import TrackJoins
 from roost.presence.tracker import Tracker
 from roost.pubsub.pubsub import PubSub
 from roost.wire.messages import Broadcast
@@ -49,6 +50,7 @@ __all__ = [
     "Snapshot",
     "Socket",
     "TopicFull",
+    "TrackJoins",
     "Tracker",
     "Update",
     "WebSocket",

@@ -6,6 +6,7 @@ from roost.presence.listing import PresenceList
 from roost.presence.owner import Lease, Owner
 from roost.presence.policy import Policy
 from roost.presence.presence import Presence
+from roost.presence.track_joins import TrackJoins
 from roost.presence.tracker import Tracker
 from roost.presence.watch import Watch
 
@@ -20,6 +21,7 @@ __all__ = [
     "PresenceList",
     "Snapshot",
     "SqliteLastSeen",
+    "TrackJoins",
     "Tracker",
     "Update",
     "Watch",
