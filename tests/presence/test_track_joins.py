@@ -22,9 +22,11 @@ from roost import (
     ConnectInfo,
     Endpoint,
     JoinRefused,
+    Policy,
     Presence,
     PubSub,
     Socket,
+    TopicFull,
     TrackJoins,
     event,
 )
@@ -400,18 +402,10 @@ async def test_a_join_that_tracks_by_itself():
         assert meta["own"]
 
 
-class Full(JoinRefused):
-    """What a presence with a bound raises."""
-
-
 class Small(Presence):
     """Takes one presence for each topic."""
 
-    def track(self, owner: Any, key: Any, meta: Any, *, topic: str | None = None) -> str:
-        assert topic is not None
-        if self.count_connections(topic):
-            raise Full({"reason": "full", "max_members": 1})
-        return super().track(owner, key, meta, topic=topic)
+    policies = {"*": Policy(max_members=1)}
 
 
 @virtually
@@ -442,7 +436,7 @@ async def test_a_full_topic_can_not_be_subscribed_to():
         alice, bob = [await (await case.connect(user_socket)).join(f"room:{n}") for n in (1, 2)]
         alice.channel.subscribe("news")
 
-        with pytest.raises(Full):
+        with pytest.raises(TopicFull):
             bob.channel.subscribe("news")
 
         assert len(case.endpoint.pubsub.subscriptions("news")) == 1
