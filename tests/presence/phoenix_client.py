@@ -17,6 +17,7 @@ from roost.testing.transport import Received, parse_frame
 from roost.wire.frame import Frame
 from roost.wire.messages import (
     CLOSE,
+    COUNT,
     DIFF,
     ERROR,
     JOIN,
@@ -72,6 +73,8 @@ class PhoenixClient:
         state: ``closed``, ``joining``, ``joined``, or ``errored``.
         presence: What it believes of the topic.
         shown_bare: Keys that a state showed it without what ``fetch`` adds.
+        count: The last count that it was told; None if there was none.
+        diff_count: How many diffs it was sent.
     """
 
     def __init__(
@@ -86,6 +89,8 @@ class PhoenixClient:
         self._ref = 0
         self.join_ref: str | None = None
         self.shown_bare: set[str] = set()
+        self.count: dict[str, int] | None = None
+        self.diff_count = 0
         self.presence = ClientPresence(lambda: self.join_ref)
         self._link: _Link
         self._connection: Connection
@@ -137,6 +142,10 @@ class PhoenixClient:
         self.connect()
         self.join()
 
+    def push(self, event: str, payload: Any) -> None:
+        """Push an event to the channel."""
+        self._send(self.join_ref, self._next_ref(), event, payload)
+
     def leave_for_good(self) -> None:
         """Close the page."""
         self._link.close(1006)
@@ -161,7 +170,10 @@ class PhoenixClient:
                 if event == STATE:
                     self.shown_bare |= {key for key in payload if "name" not in payload[key]}
                     self.presence.receive_state(payload)
+                elif event == COUNT:
+                    self.count = payload
                 elif event == DIFF:
+                    self.diff_count += 1
                     self.presence.receive_diff(payload)
             case _:
                 pass

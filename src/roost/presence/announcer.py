@@ -262,6 +262,11 @@ class Announcer:
         twice = [each for each in receivers if self._run.told_state(each, version)]
         presence.dispatch(twice, message)
 
+    def hand_out_count(self) -> None:
+        """Somebody got the present count."""
+        if self._told_count != self._run.count(self._topic).encoded:
+            self._told_count = None  # not all know the same: the next one is news to somebody
+
     def _tell_count(self) -> None:
         payload = self._run.count(self._topic)
         if payload.encoded == self._told_count or not self.policy.announce:

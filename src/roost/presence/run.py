@@ -238,6 +238,8 @@ class PresenceRun:
             return ((event, presences),)
         if self._is_counting(topic):
             pushes = [(self.presence.count_event, self.count(topic)), (event, JsonPayload(b"{}"))]
+            if (announcer := self._announcers.get(topic)) is not None:
+                announcer.hand_out_count()
         else:
             pushes = [(event, presences)]
         if self.told_state(subscription, presences.version):
