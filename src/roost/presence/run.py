@@ -210,11 +210,15 @@ class PresenceRun:
             channel.push(self.presence.state_event, presences)
             return presences
         held = listener.held = []
-        version = -1  # if there will be no state, all that was held is told
+        # All that was held is told if there will be no state, or if the client holds diffs back
+        # already, which it applies after the state: their last word must come after them.
+        was_told_diffs = listener.told is Told.DIFFS
+        version = -1
         try:
             presences = await self.list(topic)
             channel.push(self.presence.state_event, presences)
-            version = presences.version
+            if not was_told_diffs:
+                version = presences.version
         finally:
             listener.held = None
             if channel.is_joined and not self._is_counting(topic):
