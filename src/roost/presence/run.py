@@ -58,7 +58,7 @@ class PresenceRun:
         self.pubsub = pubsub
         self.is_bare = not defined("fetch")
         self.loop = asyncio.get_running_loop()
-        self._owned = OwnedTracker(pubsub, self._changed, lambda topic: self._grace_of(topic))
+        self._owned = OwnedTracker(pubsub, self._changed, self._grace_of)
         self.tracker = self._owned.protocol
         self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
         self.metas = MetasHandler(presence) if defined("handle_metas") else None
