@@ -35,6 +35,15 @@ class Listener:
         self.told = Told.NOTHING
         self.held: list[tuple[int, Broadcast]] | None = None
 
+    def is_settled_by_state(self, lane: Fastlane) -> bool:
+        """Whether a state makes diffs that end before it superfluous.
+
+        It does not for a client that was told diffs of this subscription only: it applies them
+        after the state, and their last word must come after them. If diffs of an earlier channel
+        may be among them, the state is sent twice, which settles both.
+        """
+        return self.told is not Told.DIFFS or lane.was_told_before
+
 
 def listener_of(subscription: object, presence: object) -> Listener | None:
     """The record of ``presence`` on a channel's subscription; None for other subscribers."""

@@ -210,15 +210,12 @@ class PresenceRun:
             channel.push(self.presence.state_event, presences)
             return presences
         held = listener.held = []
-        # All that was held is told if there will be no state, or if the client holds diffs back
-        # already, which it applies after the state: their last word must come after them.
-        was_told_diffs = listener.told is Told.DIFFS
-        version = -1
+        version = -1  # if there will be no state, all that was held is told
         try:
             presences = await self.list(topic)
-            channel.push(self.presence.state_event, presences)
-            if not was_told_diffs:
+            if listener.is_settled_by_state(subscription.metadata):
                 version = presences.version
+            channel.push(self.presence.state_event, presences)
         finally:
             listener.held = None
             if channel.is_joined and not self._is_counting(topic):
@@ -263,7 +260,7 @@ class PresenceRun:
         lane: Fastlane = subscription.metadata
         is_needed_twice = lane.was_told_before and listener.told is not Told.STATE
         announcer = self._announcers.get(subscription.topic)
-        if announcer is not None and (is_needed_twice or listener.told is not Told.DIFFS):
+        if announcer is not None and listener.is_settled_by_state(lane):
             announcer.pushed(subscription, version)
         listener.told = Told.STATE
         return is_needed_twice
