@@ -74,18 +74,14 @@ class OwnedTracker:
 
     def untrack(self, owner: Owner, topic: str, key: str) -> None:
         self._pubsub.check_thread("untrack")
-        if self.protocol.untrack(topic, key, owner=self._number_of(owner, topic, key)):
-            taken_over = self._taken_over.get(owner)
-            if taken_over is not None:
-                taken_over.pop((topic, key), None)
-            self._changed()
+        self.protocol.untrack(topic, key, owner=self._number_of(owner, topic, key))
+        self._changed()
 
     def untrack_all(self, owner: Owner) -> None:
         """Let all presences of an owner leave, at once."""
         self._pubsub.check_thread("untrack")
         for entry in self._entries_of(owner):
             self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
-        self._taken_over.pop(owner, None)
         self._changed()
 
     def update(
