@@ -12,6 +12,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -121,6 +122,8 @@ class Watches:
 
     def __init__(self, tracker: TrackerProtocol) -> None:
         self._tracker = tracker
+        self._loop = asyncio.get_running_loop()
+        self._all: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._by_topic: dict[str, weakref.WeakSet[Watch]] = {}
         self._by_key: dict[str, weakref.WeakSet[Watch]] = {}
         # All visible entries by key, whatever their topic: from the first question about keys on.
@@ -129,7 +132,8 @@ class Watches:
     def watch(self, of: str | frozenset[str]) -> Watch:
         """Watch a topic, or keys in all topics."""
         watch = Watch(self, of)
-        weakref.finalize(watch, self._sweep, of).atexit = False
+        weakref.finalize(watch, self._dropped, of).atexit = False
+        self._all.add(watch)
         groups, names = self._groups(of)
         for name in names:
             groups.setdefault(name, weakref.WeakSet()).add(watch)
@@ -142,6 +146,7 @@ class Watches:
 
     def remove(self, watch: Watch) -> None:
         """A watch is closed."""
+        self._all.discard(watch)
         groups, names = self._groups(watch.of)
         for name in names:
             if name in groups:
@@ -171,10 +176,8 @@ class Watches:
 
     def stop(self) -> None:
         """The presence stops: end all watches."""
-        for groups in (self._by_topic, self._by_key):
-            for group in list(groups.values()):
-                for watch in list(group):
-                    watch.close()
+        for watch in list(self._all):
+            watch.close()
 
     def _note_topic(self, event: TrackerEvent, entry: Entry) -> None:
         watches = self._by_topic.get(entry.topic)
@@ -217,6 +220,11 @@ class Watches:
             return self._by_topic, (of,)
         self._index()
         return self._by_key, of
+
+    def _dropped(self, of: str | frozenset[str]) -> None:
+        """A watch was freed: sweep later, as this may run amid anything, and in any thread."""
+        with suppress(RuntimeError):  # the loop is closed, and nothing of this is in use
+            self._loop.call_soon_threadsafe(self._sweep, of)
 
     def _sweep(self, of: str | frozenset[str]) -> None:
         """Forget what nobody watches any more."""
