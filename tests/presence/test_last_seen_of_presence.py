@@ -194,6 +194,34 @@ def test_who_waits_to_return_is_here(clock: Clock):
     run_virtually(scene())
 
 
+def test_who_leaves_while_the_store_is_asked_is_seen_now(clock: Clock):
+    """Neither who leaves nor who comes during the read gets the time of long ago."""
+
+    async def scene() -> None:
+        store = Memory()
+        online = make_online(store)
+        async with online.running(PubSub()):
+            alice = lease(online, "alice")
+            lease(online, "bob").end()
+            clock.now = 9_000.0
+            await asyncio.sleep(10)  # their times are in the store
+
+            def change() -> None:
+                alice.end()
+                lease(online, "bob")
+                lease(online, "carol")
+
+            store.on_read = change
+
+            assert await online.last_seen(["alice", "bob", "carol"]) == {
+                "alice": 9_000.0,
+                "bob": 9_000.0,
+                "carol": 9_000.0,
+            }
+
+    run_virtually(scene())
+
+
 def test_the_stop_records_those_who_are_online(clock: Clock):
     """Who is here when the presence stops was seen then."""
 

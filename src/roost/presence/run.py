@@ -185,9 +185,10 @@ class PresenceRun:
         if self._last_seen is None:
             name = type(self.presence).__qualname__
             raise ConfigurationError(f"{name} keeps no times: give it a last_seen_store")
+        were_online = self.online(keys)  # who leaves during the read was here a moment ago
         times = await self._last_seen.read(keys)
         now = time.time()
-        return times | dict.fromkeys(self.online(keys), now)
+        return times | dict.fromkeys(were_online | self.online(keys), now)
 
     def watch(self, of: str | frozenset[str]) -> Watch:
         return self._watches.watch(of)
