@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from roost.crdt.entry import Entry
 from roost.tracker.meta import decode_meta
 
@@ -18,6 +20,8 @@ __all__ = ["Lingering"]
 
 # Fields of a meta that say when somebody came: who returns has been there since the first time.
 _COMING = ("online_at", "phx_ref", "phx_ref_prev")
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Lingering:
@@ -77,5 +81,6 @@ class Lingering:
         return entry
 
 
-def _lasting(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in meta.items() if name not in _COMING}
+def _lasting(meta: Mapping[str, Any]) -> bytes:
+    """What counts in a meta, in a form in which true is not 1."""
+    return _encode({name: value for name, value in meta.items() if name not in _COMING})

@@ -55,22 +55,23 @@ class OwnedTracker:
 
     def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
         self._pubsub.check_thread("track")
+        if not hidden and self._lingering.waits(topic, key):
+            # An encode_hook runs in here, and may do anything: what follows looks again.
+            meta = decode_json(encode_meta(self._pubsub.encoder, meta))
         self._register(owner)
         if not hidden and self._lingering.waits(topic, key) and not self.tracks(owner, topic, key):
             return self._return(owner, topic, key, meta)
-        number = self._number_of(owner, topic, key)
+        life, number = self._numbers[owner], self._number_of(owner, topic, key)
         ref = self.protocol.track(topic, key, meta, owner=number, hidden=hidden)
+        if self._numbers.get(owner) != life:  # the encode_hook ended it
+            self.protocol.untrack(topic, key, owner=number)
         self._changed()
         return ref
 
     def _return(self, owner: Owner, topic: str, key: str, meta: Meta) -> str:
-        encoder = self._pubsub.encoder
-        wanted = decode_json(encode_meta(encoder, meta))
-        if not self._lingering.waits(topic, key):  # the encode_hook took its time, or its place
-            return self.track(owner, topic, key, wanted)
-        entry, is_right = self._lingering.take(topic, key, wanted)
+        entry, is_right = self._lingering.take(topic, key, meta)
         self._taken_over.setdefault(owner, {})[topic, key] = entry.owner
-        return entry.ref if is_right else self.update(owner, topic, key, wanted)
+        return entry.ref if is_right else self.update(owner, topic, key, meta)
 
     def untrack(self, owner: Owner, topic: str, key: str) -> None:
         self._pubsub.check_thread("untrack")
