@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from roost.aliases import Presences
+from roost.presence.serial import cancels_us
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -73,7 +74,9 @@ class MetasHandler:
                 )
                 if inspect.isawaitable(state):
                     state = await state
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if cancels_us(error):
+                    raise
                 name = type(self._presence).__qualname__
                 logger.exception("%s.handle_metas raised for %r, its state stays", name, topic)
             else:

@@ -8,9 +8,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
-__all__ = ["Serial", "Spawn"]
+__all__ = ["Serial", "Spawn", "cancels_us"]
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+
+def cancels_us(error: BaseException) -> bool:
+    """Whether an error that was awaited ends the task that awaits, and must be raised again.
+
+    Otherwise it is the application's: what its code awaited may be cancelled without us.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Serial:
@@ -73,7 +84,9 @@ class Serial:
         if awaitable is None:
             self._finish()
         else:
-            self._spawn(self._run(awaitable))
+            task = self._spawn(self._run(awaitable))
+            if inspect.iscoroutine(awaitable):  # the task may be cancelled before it awaits it
+                task.add_done_callback(lambda task: awaitable.close())
 
     def stop(self) -> None:
         """Call nothing more."""
@@ -85,12 +98,9 @@ class Serial:
         while awaitable is not None:
             try:
                 await awaitable
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+            except (Exception, asyncio.CancelledError) as error:
+                if cancels_us(error):
                     raise
-                self._on_error(error)  # something that the call awaited was cancelled, not we
-            except Exception as error:
                 self._on_error(error)
             awaitable = self._call_until_async()
         self._finish()
@@ -99,7 +109,7 @@ class Serial:
         while self._waiting:
             try:
                 result = self._waiting.popleft()()
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:  # of something that it used
                 self._on_error(error)
                 continue
             if inspect.isawaitable(result):

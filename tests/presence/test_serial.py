@@ -1,0 +1,226 @@
+"""Serial: calls into the application, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import pytest
+
+from roost.presence.serial import Serial
+from tests.virtual_clock import virtually
+
+
+class Scene:
+    """A serial, what its calls did, and what was reported of them."""
+
+    def __init__(self, *, max_count: int = 100) -> None:
+        self.done: list[str] = []
+        self.errors: list[BaseException] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.serial = Serial(
+            self.spawn,
+            self.errors.append,
+            on_empty=lambda: self.done.append("empty"),
+            max_count=max_count,
+        )
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.append(task)
+        return task
+
+    def put(self, *names: str, seconds: float | None = None) -> None:
+        """Add calls that say their names; async ones, which take their time, if it is given."""
+        for name in names:
+            if seconds is None:
+                assert self.serial.put(partial(self.done.append, name))
+            else:
+                assert self.serial.put(partial(self.take, name, seconds))
+
+    async def take(self, name: str, seconds: float) -> None:
+        self.done.append(f"{name} began")
+        await asyncio.sleep(seconds)
+        self.done.append(f"{name} ended")
+
+
+@virtually
+async def test_calls_run_in_their_order_after_whoever_put_them():
+    """Putting calls runs none of them; they run together at the end of the tick."""
+    scene = Scene()
+
+    scene.put("a", "b")
+    assert scene.done == []
+    await asyncio.sleep(0)
+
+    assert scene.done == ["a", "b", "empty"]
+    assert scene.tasks == []
+
+
+@virtually
+async def test_what_is_async_ends_before_the_next_call():
+    """Sync and async calls keep one order; those that follow an async one wait for it."""
+    scene = Scene()
+
+    scene.put("a")
+    scene.put("b", "c", seconds=1)
+    scene.put("d")
+    await asyncio.sleep(0.5)
+
+    assert scene.done == ["a", "b began"]
+    await asyncio.sleep(2)
+    assert scene.done[2:] == ["b ended", "c began", "c ended", "d", "empty"]
+    assert len(scene.tasks) == 1
+
+
+@pytest.mark.parametrize("seconds", [None, 1.0], ids=["sync", "async"])
+@virtually
+async def test_what_a_call_puts_runs_behind_what_waits(seconds: float | None):
+    """A call that puts another one goes on first, and so do those that waited already."""
+    scene = Scene()
+
+    def nest() -> Any:
+        scene.put("c", seconds=seconds)
+        scene.serial.flush()  # one that runs is not interrupted
+        scene.done.append("a")
+
+    scene.serial.put(nest)
+    scene.put("b", seconds=seconds)
+    await asyncio.sleep(3)
+
+    if seconds is None:
+        assert scene.done == ["a", "b", "c", "empty"]
+    else:
+        assert scene.done == ["a", "b began", "b ended", "c began", "c ended", "empty"]
+
+
+@virtually
+async def test_it_runs_again_after_it_was_empty():
+    """Empty is not the end: what is put later runs, too."""
+    scene = Scene()
+    scene.put("a", seconds=1)
+    await asyncio.sleep(2)
+
+    scene.put("b")
+    await asyncio.sleep(0)
+
+    assert scene.done == ["a began", "a ended", "empty", "b", "empty"]
+
+
+def _raise() -> None:
+    raise LookupError("no")
+
+
+async def _raise_later() -> None:
+    await asyncio.sleep(1)
+    _raise()
+
+
+def _cancelled() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        pytest.param(_raise, LookupError, id="sync"),
+        pytest.param(_raise_later, LookupError, id="async"),
+        pytest.param(lambda: _cancelled().result(), asyncio.CancelledError, id="cancelled"),
+        pytest.param(_cancelled, asyncio.CancelledError, id="awaits what is cancelled"),
+    ],
+)
+@pytest.mark.parametrize("first", [None, 1.0], ids=["at once", "after an async call"])
+def test_what_a_call_raises_is_reported_and_the_next_runs(
+    call: Callable[[], Any], kind: type[BaseException], first: float | None
+):
+    """An error, or the cancellation of what a call uses, ends that call alone."""
+
+    @virtually
+    async def play() -> None:
+        scene = Scene()
+        scene.put("a", seconds=first)
+        scene.serial.put(call)
+        scene.put("b")
+        await asyncio.sleep(5)
+
+        assert [type(error) for error in scene.errors] == [kind]
+        assert scene.done[-2:] == ["b", "empty"]
+
+    play()
+
+
+@virtually
+async def test_a_call_too_many_is_refused():
+    """No more than ``max_count`` calls wait; the one that runs is not among them."""
+    scene = Scene(max_count=2)
+    scene.put("a", seconds=1)
+    await asyncio.sleep(0.5)
+    scene.put("b", "c")
+
+    assert not scene.serial.put(partial(scene.done.append, "d"))
+
+    await asyncio.sleep(1)
+    assert scene.done == ["a began", "a ended", "b", "c", "empty"]
+    scene.put("e")
+    await asyncio.sleep(0)
+    assert scene.done[-2:] == ["e", "empty"]
+
+
+@virtually
+async def test_a_flush_calls_at_once():
+    """Flush does not wait for the end of the tick, and nothing is called twice."""
+    scene = Scene()
+    scene.put("a", "b")
+
+    scene.serial.flush()
+
+    assert scene.done == ["a", "b", "empty"]
+    await asyncio.sleep(0)
+    assert scene.done == ["a", "b", "empty"]
+
+
+@virtually
+async def test_after_a_stop_nothing_is_called():
+    """What waits at a stop is forgotten."""
+    scene = Scene()
+    scene.put("a", "b")
+
+    scene.serial.stop()
+    await asyncio.sleep(1)
+
+    assert scene.done == []
+
+
+@virtually
+async def test_its_task_can_be_cancelled():
+    """Who cancels the task ends the call that it is in, which is no error of that call."""
+    scene = Scene()
+    scene.put("a", seconds=60)
+    await asyncio.sleep(1)
+    scene.put("b")
+
+    scene.serial.stop()
+    scene.tasks[0].cancel()
+    await asyncio.wait(scene.tasks)
+
+    assert scene.tasks[0].cancelled()
+    assert scene.errors == []
+    assert scene.done == ["a began"]
+
+
+@virtually
+async def test_its_task_can_be_cancelled_before_it_begins():
+    """An async call whose task never took a step leaves no coroutine that nobody awaited."""
+    scene = Scene()
+    scene.put("a", seconds=1)
+    scene.serial.flush()
+
+    scene.serial.stop()
+    scene.tasks[0].cancel()
+    await asyncio.wait(scene.tasks)
+
+    assert scene.done == []
