@@ -10,6 +10,7 @@ import pytest
 
 from roost import Endpoint, Policy, Presence, PubSub
 from roost.testing import ChannelCase
+from tests.presence.failures import FAILURES
 from tests.presence.somebody import TOPIC, somebody
 from tests.virtual_clock import run_virtually, virtually
 
@@ -112,39 +113,16 @@ async def test_none_keeps_the_state():
         assert [call.state for call in online.calls] == [0, 0, 0]
 
 
-def _raise() -> Any:
-    raise LookupError("no")
-
-
-async def _raise_later() -> Any:
-    await asyncio.sleep(1)
-    _raise()
-
-
-def _cancelled() -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.cancel()
-    return future
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        pytest.param(_raise, id="sync"),
-        pytest.param(_raise_later, id="async"),
-        pytest.param(lambda: _cancelled().result(), id="cancelled"),
-        pytest.param(_cancelled, id="awaits what is cancelled"),
-    ],
-)
+@pytest.mark.parametrize("fail", FAILURES)
 def test_a_call_that_raises_is_logged_and_keeps_the_state(
-    wrong: Callable[[], Any], caplog: pytest.LogCaptureFixture
+    fail: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ):
     """Whatever a call raises, the topic's next diff is told and handled, with the same state."""
 
     class Wrong(Metas):
         def handle_metas(self, topic: str, diff: Any, presences: Any, state: Any) -> Any:
             result = super().handle_metas(topic, diff, presences, state)
-            return wrong() if state == 1 else result
+            return fail() if state == 1 else result
 
     async def play() -> None:
         async with Wrong().running(PubSub()) as online:
