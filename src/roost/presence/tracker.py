@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from roost.aliases import Meta
+from roost.crdt.entry import Entry
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.serial import Serial
@@ -73,8 +74,7 @@ class Tracker(Tracking["TrackerRun"]):
 
     def list(self, topic: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """The (key, meta) of everybody in a topic, key by key."""
-        entries = self._current().owned.protocol.list(topic)
-        return [(entry.key, decode_meta(entry.meta)) for entry in entries]
+        return [_decoded(entry) for entry in self._current().owned.protocol.list(topic)]
 
     def get_by_key(self, topic: str, key: str | int) -> Sequence[dict[str, Any]]:
         """The metas of one key, in the order of their arrival. O(1)."""
@@ -92,7 +92,14 @@ class Tracker(Tracking["TrackerRun"]):
             NotStarted: The tracker is not running.
         """
         run = self._current()
-        run.pubsub.call_soon(partial(run.receive, message))
+        run.pubsub.call_soon(partial(self._deliver, run, message))
+
+    def _deliver(self, run: TrackerRun, message: Any) -> None:
+        """Handle what may be from another thread, unless the run ended on its way here."""
+        if self._run is run:
+            run.receive(message)
+        else:
+            run.pubsub.counters["stopped"] += 1
 
     def subscribe(self, topic: str) -> None:
         """Receive the broadcasts of a topic in ``handle_info``; twice is once."""
@@ -179,17 +186,17 @@ def _diff(events: Sequence[TrackerEvent]) -> TrackerDiff:
     for event in events:
         match event:
             case Joined(entry):
-                diff.setdefault(entry.topic, ([], []))[0].append(
-                    (entry.key, decode_meta(entry.meta))
-                )
+                diff.setdefault(entry.topic, ([], []))[0].append(_decoded(entry))
             case Left(entry):
-                diff.setdefault(entry.topic, ([], []))[1].append(
-                    (entry.key, decode_meta(entry.meta))
-                )
+                diff.setdefault(entry.topic, ([], []))[1].append(_decoded(entry))
             case Updated(old, new):
                 joins, leaves = diff.setdefault(new.topic, ([], []))
-                joins.append((new.key, decode_meta(new.meta)))
-                leaves.append((old.key, decode_meta(old.meta)))
+                joins.append(_decoded(new))
+                leaves.append(_decoded(old))
             case _:
                 raise AssertionError(f"unknown event of the tracker: {event!r}")
     return diff
+
+
+def _decoded(entry: Entry) -> tuple[str, dict[str, Any]]:
+    return entry.key, decode_meta(entry.meta)
