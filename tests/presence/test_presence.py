@@ -102,6 +102,7 @@ def lease(presence: Presence, key: str, topic: str = TOPIC, meta: Any = None) ->
 # Telling.
 
 
+@pytest.mark.conforms("XPRES-6")
 @virtually
 async def test_a_join_and_a_leave_are_told_with_the_same_ref():
     """Track broadcasts a join with the new ref, the owner's end a leave with it."""
@@ -123,6 +124,7 @@ async def test_a_join_and_a_leave_are_told_with_the_same_ref():
         assert await online.list(TOPIC) == {}
 
 
+@pytest.mark.conforms("XPRES-12")
 @virtually
 async def test_an_update_is_one_diff_with_the_new_and_the_old_meta():
     """An update joins the new meta, with the previous ref, and leaves the old one, in one diff."""
@@ -449,6 +451,7 @@ async def test_get_by_key_is_the_entry_or_none():
         assert await online.get_by_key("room:2", "alice") is None
 
 
+@pytest.mark.conforms("XPRES-4")
 @virtually
 async def test_integer_keys_become_strings():
     """A key may be an integer; it is listed as a string."""
@@ -671,6 +674,7 @@ async def test_one_owner_tracks_a_key_once():
         online.track(bob, "carol", {}, topic=TOPIC)
 
 
+@pytest.mark.conforms("XPRES-11", "XPRES-13")
 @virtually
 async def test_only_what_is_tracked_can_be_updated():
     """Update of nothing is an error with topic and key; untrack of nothing is none."""
@@ -819,6 +823,7 @@ async def test_enter_needs_a_joined_channel_and_keeps_what_is_tracked():
 # Life.
 
 
+@pytest.mark.conforms("XPRES-1")
 def test_a_presence_runs_with_an_endpoint():
     """Used outside an endpoint it says what to do; it starts again on another loop."""
     online = Online()
@@ -871,6 +876,7 @@ async def test_changes_belong_to_the_loops_thread():
         assert online.count_users(TOPIC) == 0
 
 
+@pytest.mark.conforms("XPRES-14")
 @virtually
 async def test_settled_waits_for_fetches():
     """After settled everything was told, and no fetch is running."""
