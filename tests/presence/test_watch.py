@@ -126,6 +126,21 @@ async def test_a_snapshot_has_all_metas_of_a_key():
 
 
 @virtually
+async def test_a_snapshot_of_keys_says_where_each_is():
+    """Who watches people learns the topic of each meta, in the same order."""
+    async with running() as online:
+        lease(online, "alice", topic="room:1", device=1)
+        lease(online, "alice", topic="room:2", device=2)
+
+        snapshot = await anext(online.watch(["alice", "bob"]))
+
+        assert isinstance(snapshot, Snapshot)
+        alice = snapshot.presences["alice"]
+        where = [meta["device"] for meta in alice["metas"]], alice["topics"]
+        assert where == ([1, 2], ["room:1", "room:2"])
+
+
+@virtually
 async def test_first_and_last_are_those_of_the_topic():
     """Who watches a topic hears which connection of a key is its first and its last there."""
     async with running() as online, online.watch(TOPIC) as watch:

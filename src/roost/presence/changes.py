@@ -77,7 +77,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Everybody who is there at one version; the changes that follow have higher ones.
 
     Args:
-        presences: Key → ``{"metas": [...]}``, without ``fetch``.
+        presences: Key → ``{"metas": [...]}``, without ``fetch``. For those who watch keys each also
+            has ``topics``: where it is, one for each meta.
         version: Counts the visible changes of this node.
     """
 

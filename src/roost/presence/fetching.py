@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from roost.aliases import Presences
 from roost.crdt.entry import Entry
-from roost.presence.serial import Spawn
+from roost.presence.serial import Spawn, cancels_us
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
-from roost.tracker.meta import decode_meta
 from roost.tracker.protocol import TrackerProtocol
-from roost.wire.presence import encode_bare_diff, encode_diff, encode_grouped, group_by_key
+from roost.wire.presence import decode_grouped, encode_bare_diff, encode_diff, encode_grouped
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -82,7 +81,7 @@ class _Batch:
     def fetched(self, known: set[str]) -> Presences:
         """What became of the entries whose refs are not in ``known``; bare if ``fetch`` failed."""
         result = None if self.task.cancelled() else self.task.result()
-        presences = _bare(self.entries.values()) if result is None else result
+        presences = decode_grouped(self.entries.values()) if result is None else result
         return _only(presences, self.entries.keys() - known)
 
 
@@ -157,14 +156,14 @@ class Fetcher:
     def bare_diff(diff: Diff) -> Fetched:
         """A diff as it is told without ``fetch``."""
         payload = encode_bare_diff(diff.joins, diff.leaves)
-        return Fetched(_bare(diff.joins), _bare(diff.leaves), payload)
+        return Fetched(decode_grouped(diff.joins), decode_grouped(diff.leaves), payload)
 
     async def _fetch_rest(self, topic: str, entries: Iterable[Entry]) -> Presences:
         """Entries as fetched now or lately; bare if ``fetch`` failed."""
         found, missing = self._cache.split(entries, _now())
         if missing:
             fetched = await self._fetch(topic, missing)
-            _merge(found, _bare(missing) if fetched is None else fetched)
+            _merge(found, decode_grouped(missing) if fetched is None else fetched)
         return found
 
     async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> set[_Batch]:
@@ -198,17 +197,13 @@ class Fetcher:
         """What ``fetch`` makes of entries; None if it failed, which is logged."""
         try:
             async with asyncio.timeout(self._presence.fetch_timeout):
-                result = self._presence.fetch(topic, _bare(entries))
+                result = self._presence.fetch(topic, decode_grouped(entries))
                 if inspect.isawaitable(result):
                     result = await result
             presences = _checked(result)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except (Exception, asyncio.CancelledError) as error:  # whatever the application's is
+            if cancels_us(error):
                 raise
-            self._log(topic, error)  # something that fetch awaited was cancelled, not we
-            return None
-        except Exception as error:  # the application's: whatever it raises, the presences go out
             self._log(topic, error)
             return None
         self._cache.put(presences, _now())
@@ -220,7 +215,7 @@ class Fetcher:
         """Everybody who is there now, as fetched; bare where nobody asked."""
         current = list(entries)
         visible = _only(fetched, {entry.ref for entry in current})
-        _merge(visible, _bare(entry for entry in current if entry.ref not in asked))
+        _merge(visible, decode_grouped(entry for entry in current if entry.ref not in asked))
         try:
             return self._encoder.encode(visible)
         except Exception as error:  # no JSON, or a bug of the application's encode_hook
@@ -238,14 +233,6 @@ class Fetcher:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _bare(entries: Iterable[Entry]) -> Presences:
-    """Entries as ``fetch`` gets them."""
-    return {
-        key: {"metas": [decode_meta(entry.meta) for entry in group]}
-        for key, group in group_by_key(entries).items()
-    }
 
 
 def _checked(result: Any) -> Presences:

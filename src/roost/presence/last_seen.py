@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from roost.exceptions import ConfigurationError, NotStarted
+from roost.presence.serial import cancels_us
 
 if TYPE_CHECKING:
     import sqlite3  # at run time where it is used: some builds of Python have none
@@ -412,12 +413,9 @@ class LastSeenRecorder:
                 return
             try:
                 await self._store.record(self._writing)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+            except (Exception, asyncio.CancelledError) as error:
+                if cancels_us(error):
                     raise
-                self._failed(error)  # something that the store awaited was cancelled, not we
-            except Exception as error:
                 self._failed(error)
             else:
                 self._writing = OrderedDict()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from roost.aliases import EMPTY, Meta
+from roost.aliases import EMPTY, Meta, Presences
 from roost.channels.channel import Channel
 from roost.channels.fastlane import Fastlane
 from roost.exceptions import ConfigurationError, NotJoined, NotTracked, TopicFull
@@ -30,10 +30,9 @@ from roost.presence.policy import Policy
 from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
-from roost.tracker.meta import decode_meta
 from roost.tracker.protocol import TrackerEvent, Updated
 from roost.wire.payload import JsonPayload
-from roost.wire.presence import encode_count, group_by_key
+from roost.wire.presence import decode_grouped, encode_count
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -167,11 +166,8 @@ class PresenceRun:
     async def get_by_key(self, topic: str, key: str) -> dict[str, Any] | None:
         return await self.fetcher.get_by_key(topic, key, self.tracker)
 
-    def list_hidden(self, topic: str) -> dict[str, Any]:
-        return {
-            key: {"metas": [decode_meta(entry.meta) for entry in group]}
-            for key, group in group_by_key(self.tracker.list_hidden(topic)).items()
-        }
+    def list_hidden(self, topic: str) -> Presences:
+        return decode_grouped(self.tracker.list_hidden(topic))
 
     def count(self, topic: str) -> JsonPayload:
         """The payload of a ``presence_count``."""

@@ -18,13 +18,11 @@ from typing import Final, Self
 
 import msgspec
 
-from roost.aliases import Presences
 from roost.crdt.entry import Entry
 from roost.crdt.index import KeyIndex
 from roost.presence.changes import Change, Join, Leave, Snapshot, change_of
-from roost.tracker.meta import decode_meta
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
-from roost.wire.presence import group_by_key
+from roost.wire.presence import decode_grouped
 
 __all__ = ["Watch", "Watches"]
 
@@ -164,14 +162,13 @@ class Watches:
     def snapshot(self, of: str | frozenset[str]) -> Snapshot:
         """Who is there now."""
         if isinstance(of, str):
-            entries: Iterable[Entry] = self._tracker.list(of)
+            presences = decode_grouped(self._tracker.list(of))
         else:
             index = self._index()
-            entries = (entry for key in sorted(of) for entry in index.by_key(key))
-        presences: Presences = {
-            key: {"metas": [decode_meta(entry.meta) for entry in group]}
-            for key, group in group_by_key(entries).items()
-        }
+            groups = {key: index.by_key(key) for key in sorted(of)}
+            presences = decode_grouped(entry for group in groups.values() for entry in group)
+            for key, presence in presences.items():
+                presence["topics"] = [entry.topic for entry in groups[key]]
         return Snapshot(presences, self._tracker.version)
 
     def stop(self) -> None:

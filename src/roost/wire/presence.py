@@ -7,10 +7,13 @@ from typing import Final
 
 import msgspec
 
+from roost.aliases import Presences
 from roost.crdt.entry import Entry
+from roost.tracker.meta import decode_meta
 
 __all__ = [
     "FORBIDDEN_KEYS",
+    "decode_grouped",
     "encode_bare_diff",
     "encode_count",
     "encode_diff",
@@ -82,6 +85,14 @@ def encode_count(users: int, connections: int) -> bytes:
         b'{"users":2,"connections":3}'
     """
     return b'{"users":%d,"connections":%d}' % (users, connections)
+
+
+def decode_grouped(entries: Iterable[Entry]) -> Presences:
+    """Entries grouped by key, in values of their own."""
+    return {
+        key: {"metas": [decode_meta(entry.meta) for entry in group]}
+        for key, group in group_by_key(entries).items()
+    }
 
 
 def group_by_key(entries: Iterable[Entry]) -> Mapping[str, list[Entry]]:
