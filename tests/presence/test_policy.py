@@ -24,7 +24,7 @@ from roost import (
     intercept,
 )
 from roost.exceptions import ConfigurationError, NotTracked
-from roost.presence import Lease
+from roost.presence import Lease, fetching
 from roost.testing import ChannelCase, JoinedCase
 from tests.presence.scenes import TOPIC, Listener, app, join, lease, told, told_of
 from tests.virtual_clock import virtually
@@ -954,6 +954,29 @@ async def test_a_diff_uses_what_a_list_fetched():
 
 
 @virtually
+async def test_metas_keep_their_order_whatever_was_fetched_when():
+    """Keys and metas are listed in the order of their arrival, also if the first came last."""
+    online = Fetched()
+    async with online.running(PubSub()):
+        lease(online, "alice", device=1)
+        await online.list(TOPIC)
+        await asyncio.sleep(5)
+        lease(online, "bob")
+        lease(online, "alice", device=2)
+        await online.list(TOPIC)
+        await asyncio.sleep(6)  # the first of alice is to be fetched again, the others are not
+
+        presences = await online.list(TOPIC)
+
+        assert list(presences) == ["alice", "bob"]
+        assert [meta["device"] for meta in presences["alice"]["metas"]] == [1, 2]
+        entry = await online.get_by_key(TOPIC, "alice")
+        assert entry is not None
+        assert [meta["device"] for meta in entry["metas"]] == [1, 2]
+        assert online.calls == ["alice", "alice bob", "alice"]
+
+
+@virtually
 async def test_a_failure_is_not_kept(caplog: pytest.LogCaptureFixture):
     """Who went out bare is fetched the next time."""
     online = Fetched()
@@ -964,6 +987,65 @@ async def test_a_failure_is_not_kept(caplog: pytest.LogCaptureFixture):
         assert calls_of(await online.list(TOPIC)) == {"alice": 2}
         assert calls_of(await online.list(TOPIC)) == {"alice": 2}
     assert "Fetched.fetch failed for 'room:1'" in caplog.text
+
+
+@virtually
+async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    """Beyond the bound, those fetched longest ago are fetched anew."""
+    monkeypatch.setattr(fetching, "MAX_CACHED", 3)
+    online = Fetched()
+    async with online.running(PubSub()):
+        for key in "abcd":
+            lease(online, key, f"room:{key}")
+            await online.list(f"room:{key}")
+        online.calls.clear()
+        for key in "dcb":
+            await online.list(f"room:{key}")
+        assert online.calls == []
+        await online.list("room:a")
+        assert online.calls == ["a"]
+        assert online._run is not None
+        assert len(online._run.fetcher._cache._kept) == 3
+
+        await online.list("room:d")
+        await asyncio.sleep(11)
+        await online.list("room:d")
+        assert len(online._run.fetcher._cache._kept) == 1  # what is too old is let go
+
+
+@virtually
+async def test_what_is_fetched_again_is_young_again(monkeypatch: pytest.MonkeyPatch):
+    """At the bound it is what is too old that goes, not what was fetched anew."""
+    monkeypatch.setattr(fetching, "MAX_CACHED", 2)
+    online = Fetched()
+    async with online.running(PubSub()):
+        for key in "abc":
+            lease(online, key, f"room:{key}")
+        await online.list("room:a")
+        await online.list("room:b")
+        await asyncio.sleep(11)
+        await online.list("room:a")
+        await online.list("room:c")
+        online.calls.clear()
+
+        await online.list("room:a")
+
+        assert online.calls == []
+
+
+@virtually
+async def test_metas_keep_their_order_where_lists_share_their_fetches():
+    """A list that waits for two calls lists the metas in the order of their arrival."""
+    online = Fetched()
+    async with online.running(PubSub()):
+        for number in range(20):
+            topic = f"room:{number}"
+            lease(online, "alice", topic, device=1)
+            listing = asyncio.ensure_future(online.list(topic))
+            await asyncio.sleep(0.05)
+            lease(online, "alice", topic, device=2)
+            for presences in (await online.list(topic), await listing):
+                assert [meta["device"] for meta in presences["alice"]["metas"]] == [1, 2]
 
 
 @virtually

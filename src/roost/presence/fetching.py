@@ -51,7 +51,9 @@ class _Cache:
             return
         for key, entry in presences.items():
             for meta in entry["metas"]:
-                self._kept[meta["phx_ref"]] = (now + self._ttl, key, {**entry, "metas": [meta]})
+                ref = meta["phx_ref"]
+                self._kept.pop(ref, None)  # so that the oldest stay in front
+                self._kept[ref] = (now + self._ttl, key, {**entry, "metas": [meta]})
         while self._kept:
             ends_at, _, _ = next(iter(self._kept.values()))
             if ends_at > now and len(self._kept) <= MAX_CACHED:
@@ -158,15 +160,15 @@ class Fetcher:
         payload = encode_bare_diff(diff.joins, diff.leaves)
         return Fetched(decode_grouped(diff.joins), decode_grouped(diff.leaves), payload)
 
-    async def _fetch_rest(self, topic: str, entries: Iterable[Entry]) -> Presences:
+    async def _fetch_rest(self, topic: str, entries: Sequence[Entry]) -> Presences:
         """Entries as fetched now or lately; bare if ``fetch`` failed."""
         found, missing = self._cache.split(entries, _now())
         if missing:
             fetched = await self._fetch(topic, missing)
             _merge(found, decode_grouped(missing) if fetched is None else fetched)
-        return found
+        return _in_order(found, entries)
 
-    async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> set[_Batch]:
+    async def _fetch_shared(self, topic: str, entries: Sequence[Entry]) -> Sequence[_Batch]:
         """Fetch entries in calls that are shared; the calls may be about others, too."""
         asked = self._asked.setdefault(topic, {})
         for entry in entries:
@@ -177,7 +179,7 @@ class Fetcher:
                     batch.task = self._spawn(self._run(topic, batch))
                 batch.entries[entry.ref] = entry
                 asked[entry.ref] = batch
-        batches = {asked[entry.ref] for entry in entries}
+        batches = list(dict.fromkeys(asked[entry.ref] for entry in entries))
         await asyncio.wait([batch.task for batch in batches])
         return batches
 
@@ -217,7 +219,7 @@ class Fetcher:
         visible = _only(fetched, {entry.ref for entry in current})
         _merge(visible, decode_grouped(entry for entry in current if entry.ref not in asked))
         try:
-            return self._encoder.encode(visible)
+            return self._encoder.encode(_in_order(visible, current))
         except Exception as error:  # no JSON, or a bug of the application's encode_hook
             self._log(topic, error)
             return encode_grouped(current)
@@ -270,3 +272,19 @@ def _merge(presences: Presences, more: Presences) -> None:
                 "metas": [*presences[key]["metas"], *entry["metas"]],
             }
         presences[key] = entry
+
+
+def _in_order(presences: Presences, entries: Iterable[Entry]) -> Presences:
+    """Presences with keys and metas in the order of their entries, whichever call each is from."""
+    positions = {entry.ref: position for position, entry in enumerate(entries)}
+
+    def position(meta: Mapping[str, Any]) -> int:
+        return positions.get(meta["phx_ref"], len(positions))
+
+    def first_position(member: tuple[str, dict[str, Any]]) -> int:
+        return min(map(position, member[1]["metas"]), default=len(positions))
+
+    return {
+        key: {**entry, "metas": sorted(entry["metas"], key=position)}
+        for key, entry in sorted(presences.items(), key=first_position)
+    }
