@@ -166,14 +166,20 @@ def timers() -> int:
 
 
 @pytest.mark.parametrize(
-    "meta", [{"n": 1, "online_at": 7}, {"n": 1}, {"n": 1, "online_at": 8, "phx_ref": "x"}]
+    "meta",
+    [
+        {"n": 1, "of": [{"a": 1, "b": 2}], "online_at": 7},
+        {"of": [{"b": 2, "a": 1}], "n": 1},
+        {"n": 1, "of": [{"a": 1, "b": 2}], "online_at": 8, "phx_ref": "x", "phx_ref_prev": "y"},
+    ],
+    ids=["the same", "in another order", "at another time"],
 )
 @virtually
 async def test_a_return_tells_nobody_anything(meta: Any):
     """Within the grace the new owner gets the presence as it was, and nobody hears of it."""
     online = Online()
     async with ChannelCase(app(online)) as case:
-        bob = lease(online, "bob", n=1, online_at=7)
+        bob = lease(online, "bob", n=1, of=[{"a": 1, "b": 2}], online_at=7)
         before = await metas(online)
         scene = await Scene(case, online).start()
 
@@ -620,6 +626,22 @@ async def test_nobody_else_has_any(who: str):
             await asyncio.sleep(GRACE + 1)
 
         assert (await scene.changes())["topic"] == ["+bob"]  # the second time nobody waited
+
+
+@virtually
+async def test_who_ended_again_has_no_rights_any_more():
+    """What an owner took over is nobody's once that owner ended, too."""
+    online = Online()
+    async with online.running(PubSub()):
+        lease(online, "bob", n=1).end()
+        bob = lease(online, "bob", n=1)
+        bob.end()
+
+        with pytest.raises(NotTracked):
+            bob.update({"n": 2})
+        online.untrack(bob, "bob", topic=TOPIC)
+
+        assert [meta["n"] for meta in await metas(online)] == [1]
 
 
 @virtually

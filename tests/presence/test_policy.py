@@ -953,27 +953,31 @@ async def test_a_diff_uses_what_a_list_fetched():
         assert set(online.calls) == {"bob"}
 
 
+@pytest.mark.parametrize("one", [False, True], ids=["list", "one key"])
 @virtually
-async def test_metas_keep_their_order_whatever_was_fetched_when():
+async def test_metas_keep_their_order_whatever_was_fetched_when(one: bool):
     """Keys and metas are listed in the order of their arrival, also if the first came last."""
     online = Fetched()
     async with online.running(PubSub()):
+        lease(online, "carol")
         lease(online, "alice", device=1)
         await online.list(TOPIC)
         await asyncio.sleep(5)
         lease(online, "bob")
         lease(online, "alice", device=2)
         await online.list(TOPIC)
-        await asyncio.sleep(6)  # the first of alice is to be fetched again, the others are not
+        await asyncio.sleep(6)  # the first ones are to be fetched again, the others are not
 
-        presences = await online.list(TOPIC)
+        if one:
+            presences = {"alice": await online.get_by_key(TOPIC, "alice")}
+        else:
+            presences = dict(await online.list(TOPIC))
+            assert list(presences) == ["carol", "alice", "bob"]
 
-        assert list(presences) == ["alice", "bob"]
-        assert [meta["device"] for meta in presences["alice"]["metas"]] == [1, 2]
-        entry = await online.get_by_key(TOPIC, "alice")
+        entry = presences["alice"]
         assert entry is not None
         assert [meta["device"] for meta in entry["metas"]] == [1, 2]
-        assert online.calls == ["alice", "alice bob", "alice"]
+        assert online.calls[-1] == ("alice" if one else "alice carol")
 
 
 @virtually
