@@ -199,14 +199,15 @@ async def test_a_channel_is_an_owner_like_others():
     class Room(Channel):
         async def join(self, topic: str, params: Any) -> None:
             online.track(self, "alice", {})
+            online.track(self, "bob", {})
 
     async with ChannelCase(Endpoint({}, presences=[online])) as case:
         room = await case.client(Socket()).join(TOPIC, channel=Room)
-        assert online.heard == ["alice came first"]
+        assert online.heard == ["alice came first", "bob came first"]
 
         await room.close()
 
-        assert online.heard == ["alice came first", "alice went last"]
+        assert online.heard[2:] == ["alice went last", "bob went last"]
 
 
 # Order.
@@ -427,10 +428,11 @@ def test_a_stop_ends_the_one_that_runs_and_forgets_the_rest(seconds: float):
 
 @virtually
 async def test_a_stop_tells_of_nobody_who_goes_with_it():
-    """The end of the presence is no leave: who keeps books writes them as each starts."""
+    """The end of the presence is no leave, and who came in its last tick came too late."""
     async with Noted().running(PubSub()) as online:
         alice = somebody(online, "alice")
         await online.settled()
+        somebody(online, "bob")
     alice.end()
     await asyncio.sleep(1)
 

@@ -320,8 +320,7 @@ async def test_settled_waits_for_a_call():
         assert len(online.calls) == 2
 
 
-@virtually
-async def test_a_stop_ends_the_call_that_runs():
+def test_a_stop_ends_the_call_that_runs(caplog: pytest.LogCaptureFixture):
     """When the presence stops, the call that runs is cancelled and no other one begins."""
     ends: list[str] = []
 
@@ -332,14 +331,34 @@ async def test_a_stop_ends_the_call_that_runs():
             finally:
                 ends.append(topic)
 
-    async with Endless().running(PubSub()) as online:
-        somebody(online, "alice", n=1)
-        somebody(online, "alice", "room:2", n=1)
-        await asyncio.sleep(1)
+    async def play() -> None:
+        async with Endless().running(PubSub()) as online:
+            somebody(online, "alice", n=1)
+            somebody(online, "alice", "room:2", n=1)
+            await asyncio.sleep(1)
+        assert asyncio.get_running_loop().time() == 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
+    run_virtually(play())
     assert ends == [TOPIC]
-    assert asyncio.get_running_loop().time() == 1
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert caplog.messages == []  # it did nothing wrong
+
+
+@virtually
+async def test_an_empty_topic_takes_no_memory():
+    """What is kept for a topic is forgotten when nobody is left."""
+    async with Metas().running(PubSub()) as online:
+        leases = [somebody(online, "alice", f"room:{n}", n=n) for n in range(100)]
+        await online.settled()
+        metas = online._current().metas
+        assert metas is not None
+        assert len(metas._topics) == 100
+
+        for lease in leases:
+            lease.end()
+        await online.settled()
+
+        assert metas._topics == {}
 
 
 # What it gets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -164,14 +165,17 @@ async def test_a_flush_calls_at_once():
 
 @virtually
 async def test_after_a_stop_nothing_is_called():
-    """What waits at a stop is forgotten."""
-    scene = Scene()
-    scene.put("a", "b")
-
-    scene.serial.stop()
+    """What waits at a stop is forgotten, also while something runs; that goes on by itself."""
+    idle, running = Scene(), Scene()
+    running.put("a", seconds=1)
+    await asyncio.sleep(0.5)
+    for scene in (idle, running):
+        scene.put("b", "c")
+        scene.serial.stop()
     await asyncio.sleep(1)
 
-    assert scene.done == []
+    assert idle.done == []
+    assert running.done == ["a began", "a ended", "empty"]
 
 
 @virtually
@@ -195,11 +199,13 @@ async def test_its_task_can_be_cancelled():
 async def test_its_task_can_be_cancelled_before_it_begins():
     """An async call whose task never took a step leaves no coroutine that nobody awaited."""
     scene = Scene()
-    scene.put("a", seconds=1)
+    coroutine = scene.take("a", 1)
+    scene.serial.put(lambda: coroutine)
     scene.serial.flush()
 
     scene.serial.stop()
     scene.tasks[0].cancel()
     await asyncio.wait(scene.tasks)
 
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     assert scene.done == []

@@ -661,6 +661,22 @@ def test_a_stop_ends_the_handler_that_runs_and_forgets_the_rest(seconds: float):
     run_virtually(play())
 
 
+@virtually
+async def test_a_stop_tells_of_nobody_who_goes_with_it():
+    """The end of the tracker is no leave, and who came in its last tick came too late."""
+    async with Jobs().running(PubSub()) as jobs:
+        alice = mail(jobs, "alice", 1)
+        await jobs.settled()
+    alice.end()
+    async with jobs.running(PubSub()):
+        mail(jobs, "bob", 2)
+        jobs.send("hello")
+    await asyncio.sleep(1)
+
+    assert jobs.diffs == [{TOPIC: ([("alice", 1)], [])}]
+    assert jobs.messages == []
+
+
 def test_a_message_on_its_way_to_a_tracker_that_stops_is_dropped():
     """What another thread sent before the stop, and arrives after it, is handled by nobody."""
 
