@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import tracker
+from bench import rooms, tracker
 
-BENCHMARKS: Final = {"tracker": tracker}
+BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
