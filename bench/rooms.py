@@ -193,14 +193,13 @@ def _schedule_joins(crowd: Crowd, scale: Scale) -> None:
 
 
 def _schedule_flapping(crowd: Crowd, scale: Scale) -> float:
-    """Schedule leaves and returns; they begin some seconds before the measurement: returns how
-    many, after which those who return are as many as those who leave."""
+    """Schedule all leaves and returns; return the seconds until as many return as leave."""
     loop = asyncio.get_running_loop()
     distance = FLAP_PERIOD / scale.flapping_count
     away = AWAY_PERIOD + distance / 2
     start = loop.time() + away
     for position, number in enumerate(scale.flapping):
-        leave_at = (position + 0.25) * distance - FLAP_PERIOD
+        leave_at = (position + 0.25) * distance - FLAP_PERIOD  # never just as a phase ends
         while leave_at < scale.flap_duration:
             if leave_at > -away:
                 loop.call_at(start + leave_at, crowd.leave, number)
@@ -240,7 +239,7 @@ def _joining_table(figures: Sequence[tuple[Case, Figures]]) -> str:
             "",
             "messages",
             "MB",
-            "of them diffs or counts",
+            "of them diffs or counts: messages",
             "MB",
             "largest, kB",
             "CPU, s",

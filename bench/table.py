@@ -43,7 +43,11 @@ def format_figure(figure: float) -> str:
     Example:
         >>> format_figure(0.04218), format_figure(2.5), format_figure(417.3), format_figure(1234567)
         ('0.0422', '2.50', '417', '1,234,567')
+        >>> format_figure(0)
+        '0'
     """
+    if not figure:
+        return "0"
     if figure >= 100:
         return f"{figure:,.0f}"
     decimals = 1 if figure >= 10 else 2 if figure >= 1 else 3 if figure >= 0.1 else 4
