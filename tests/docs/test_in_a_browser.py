@@ -113,3 +113,19 @@ async def test_a_list_kept_by_hand(tabs: Tabs, folder: Path):
         await expect(bob.locator("main")).to_have_text("2")
         assert said == ["User joined: alice", "User left: alice"]
         assert tabs.errors == []
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [("safety.md", "A token instead of a name"), ("sessions.md", "Log in, and be present")],
+)
+async def test_whoever_logs_in_is_listed(name: str, section: str, tabs: Tabs, folder: Path):
+    """The page gets its token, or its session, and the list has the user that it is for."""
+    guide = Guide(name)
+    write_page(guide, folder, section)
+    app = guide.run().app
+    app.mount("/", StaticFiles(directory="static", html=True))
+    async with run_uvicorn(app) as url:
+        alice = await tabs.open(url)
+        await expect(alice.locator("main")).to_have_text("alice")
+        assert tabs.errors == []
