@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from roost import Endpoint
@@ -129,3 +129,74 @@ async def test_whoever_logs_in_is_listed(name: str, section: str, tabs: Tabs, fo
         alice = await tabs.open(url)
         await expect(alice.locator("main")).to_have_text("alice")
         assert tabs.errors == []
+
+
+async def test_the_page_shows_the_user(tabs: Tabs, folder: Path):
+    """It shows the name that fetch added to the entry, and the key of who is unknown."""
+    guide = Guide("who-is-this.md")
+    write_page(guide, folder, "One query for all")
+    async with run_uvicorn(with_pages(guide.run().endpoint)) as url:
+        alice = await tabs.open(f"{url}/?user_id=1")
+        await expect(alice.locator("main")).to_have_text("Alice (1)")
+        stranger = await tabs.open(f"{url}/?user_id=9")
+        await expect(alice.locator("main")).to_have_text("Alice (1), 9 (1)")
+        await expect(stranger.locator("main")).to_contain_text("Alice (1)")
+        assert tabs.errors == []
+
+
+async def test_a_page_counts_its_browsers(tabs: Tabs, folder: Path):
+    """Two tabs of one browser are one, by the id that it keeps; the page follows the number."""
+    guide = Guide("counting.md")
+    write_page(guide, folder, "Who is counted")
+    module = guide.run(until="Tell the count on connect and disconnect")
+    async with run_uvicorn(with_pages(module.endpoint)) as url:
+        first = await tabs.open(url)
+        second = await tabs.open(url)
+        for tab in (first, second):
+            await expect(tab.locator("main")).to_have_text("1 online")
+        assert module.summary("page:home") == "1 people with 2 tabs"
+        await first.evaluate("localStorage.browserId = 'another'")
+        await second.reload()
+        await expect(first.locator("main")).to_have_text("2 online")
+        await second.close()
+        await expect(first.locator("main")).to_have_text("1 online")
+        assert tabs.errors == []
+
+
+async def test_visitors_without_names(tabs: Tabs, folder: Path):
+    """The page shows the numbers that it is told, and that is all that it is told."""
+    guide = Guide("counting.md")
+    write_page(guide, folder, "Visitors without names")
+    async with run_uvicorn(with_pages(guide.run().public_endpoint)) as url:
+        first = await tabs.open(url)
+        await expect(first.locator("main")).to_have_text("1 visitors, 1 tabs")
+        await tabs.open(url)
+        await expect(first.locator("main")).to_have_text("2 visitors, 2 tabs")
+        assert tabs.errors == []
+
+
+async def test_a_crowd_is_a_number(tabs: Tabs, folder: Path):
+    """The page goes over to a number when there are too many, and back to names."""
+    guide = Guide("big-rooms.md")
+    write_page(guide, folder, "A number instead of a list")
+    module = guide.run()
+    online, topic = module.online, "concert:1"
+    async with run_uvicorn(with_pages(module.endpoint)) as url:
+        alice = await tabs.open(f"{url}/?user_id=alice")
+        await expect(alice.locator("main")).to_have_text("alice")
+        async with online.lease(topic, "0") as crowd:
+            for number in range(1, 1000):
+                online.track(crowd, number, {}, topic=topic)
+            await expect(alice.locator("main")).to_have_text("1001 people")
+            for number in range(2, 1000):
+                online.untrack(crowd, number, topic=topic)
+            await expect(alice.locator("main")).to_have_text("0, 1, alice")
+        await expect(alice.locator("main")).to_have_text("alice")
+        assert tabs.errors == []
+
+
+def with_pages(endpoint: Endpoint) -> Starlette:
+    """An application that serves the page beside the socket."""
+    pages = StaticFiles(directory="static", html=True)
+    routes = [WebSocketRoute("/{path:path}", endpoint), Mount("/", pages)]
+    return Starlette(lifespan=endpoint.lifespan, routes=routes)
