@@ -299,6 +299,8 @@ async def test_only_friends_are_told_of():
         alice = await client_of(case, guide, "alice")
         answer = await alice.join("friends:me", wanted, channel=guide.FriendsChannel)
         assert answer.response == {"online": ["bob"]}
+        answer = await alice.join("friends:2", {"friends": []}, channel=guide.FriendsChannel)
+        assert answer.response == {"online": []}
         mallory = await client_of(case, guide, "mallory")
         answer = await mallory.join("friends:me", wanted, channel=guide.FriendsChannel)
         assert answer.response == {"online": []}
