@@ -61,7 +61,7 @@ class Guide:
         return module
 
     def code(self, language: str, *sections: str) -> str:
-        """The code of sections in one language, imports first."""
+        """The code of sections in one language, as one program."""
         for section in sections:
             assert section in self.sections, f"{self.path.name} has no code in {section!r}"
         blocks = [

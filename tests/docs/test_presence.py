@@ -40,16 +40,17 @@ async def enter(case: ChannelCase, guide: Any, name: str, **options: Any) -> Joi
     return room
 
 
-async def join_chat(case: ChannelCase, guide: Any, id: str, name: str) -> JoinedCase:
+async def join_chat(
+    case: ChannelCase, guide: Any, id: str, name: str, **options: Any
+) -> JoinedCase:
     """A client of the chat joins its lobby."""
     client = await case.connect(guide.ChatSocket, {"user_id": id, "username": name})
-    return await client.join("chat:lobby")
+    return await client.join("chat:lobby", **options)
 
 
 async def chat(case: ChannelCase, guide: Any, id: str, name: str, **options: Any) -> JoinedCase:
     """``join_chat``, and wait for the list."""
-    client = await case.connect(guide.ChatSocket, {"user_id": id, "username": name})
-    room = await client.join("chat:lobby", **options)
+    room = await join_chat(case, guide, id, name, **options)
     await room.assert_push("presence_state")
     return room
 
@@ -549,7 +550,7 @@ async def test_friends_are_followed_wherever_they_are():
         client = await case.connect(guide.UserSocket)
         friends = {"friends": ["bob", "carol"]}
         alice = await client.join("friends:me", friends, channel=guide.FriendsChannel)
-        await alice.assert_push("friends", {"online": ["bob"]})
+        await alice.assert_push("friends", {"online": {"bob": ["room:lobby"]}})
         assert online.online(["bob", "carol", "dave"]) == {"bob"}
 
         carol = await enter(case, guide, "carol")
