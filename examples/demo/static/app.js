@@ -1,113 +1,105 @@
-// Who is here, and a chat, on the official client of Phoenix. The other half is in app.py.
+// The page: who I am, and which place is open. Each place has a file of its own, and so have the
+// friends and the visitors; all of them share one socket. The other half is in app.py.
 
-import { Presence, Socket } from "phoenix"
+import { Socket } from "phoenix"
+import { enterBoard } from "./board.js"
+import { byId } from "./elements.js"
+import { followFriends } from "./friends.js"
+import { enterRoom } from "./room.js"
+import { countVisitors } from "./visitors.js"
 
-const MAX_SHOWN = 200 // messages
 const STATES = { connecting: "Connecting…", online: "Online", reconnecting: "Reconnecting…" }
 
 const me = new URLSearchParams(location.search).get("name")?.trim()
-const byId = (id) => document.getElementById(id)
+const socket = new Socket("/socket")
+const places = [...byId("places").children]
+let leave = () => {}
 
-if (me) enterRoom()
+countVisitors(socket)
+socket.connect()
+if (me) start()
 else askForName()
 
-function enterRoom() {
-  const socket = new Socket("/socket")
-  const channel = socket.channel("room:lobby", { name: me })
-  const presence = new Presence(channel)
+function start() {
+  document.title = `${me} · roost demo`
+  byId("again").textContent = me
+  byId("again").href = address("lobby")
+  for (const link of places) {
+    link.href = address(link.dataset.place)
+    link.addEventListener("click", go)
+  }
+  addEventListener("popstate", enter)
+  enter()
+  followFriends(socket, me)
+}
+
+function go(click) {
+  if (click.metaKey || click.ctrlKey || click.shiftKey) return // into another tab
+  click.preventDefault()
+  if (click.currentTarget.ariaCurrent) return
+  history.pushState(null, "", click.currentTarget.href)
+  enter()
+}
+
+function enter() {
+  leave()
+  const place = currentPlace()
+  for (const link of places) link.ariaCurrent = link.dataset.place === place ? "page" : null
+  const isBoard = place === "board"
+  const channel = socket.channel(
+    isBoard ? "board:main" : `room:${place}`,
+    () => ({ name: me, status: document.body.dataset.status }),
+  )
+  show(isBoard ? "board" : "room")
+  if (!socket.isConnected()) showState("connecting")
+  const whenLeft = isBoard ? enterBoard(channel) : enterRoom(channel, me, titleOf(place))
   let lost = "connecting"
+  leave = () => {
+    leave = () => {}
+    channel.leave()
+    whenLeft()
+  }
 
-  presence.onSync(() => showPeople(presence.list((name, { metas }) => [name, metas.length])))
-  channel.on("shout", ({ name, message }) => showMessage(name, message))
   channel.onError(() => showState(lost)) // the client reconnects and joins again by itself
-
   channel.join()
     .receive("ok", () => {
       lost = "reconnecting"
       showState("online")
     })
     .receive("error", ({ reason }) => {
-      socket.disconnect()
+      leave()
       askForName(reason)
     })
-
-  byId("composer").addEventListener("submit", (submit) => {
-    submit.preventDefault()
-    const message = takeMessage()
-    channel.push("shout", { message })
-      .receive("error", ({ reason }) => giveBack(message, reason))
-      .receive("timeout", () => giveBack(message, "There was no connection."))
-  })
-
-  showRoom()
-  showState("connecting")
-  socket.connect()
 }
 
-// What is shown. What people wrote is only ever set as text, never as HTML.
+function currentPlace() {
+  if (location.pathname === "/board") return "board"
+  const room = new URLSearchParams(location.search).get("room")
+  return places.some((link) => link.dataset.place === room) ? room : "lobby"
+}
+
+function address(place) {
+  const query = { name: me, ...(place !== "lobby" && place !== "board" && { room: place }) }
+  return `${place === "board" ? "/board" : "/"}?${new URLSearchParams(query)}`
+}
+
+function titleOf(place) {
+  return places.find((link) => link.dataset.place === place).textContent
+}
 
 function askForName(reason = "") {
-  byId("room").hidden = byId("status").hidden = true
-  byId("welcome").hidden = false
+  show("welcome")
   byId("name-error").textContent = reason
   byId("name").value = me ?? ""
   byId("name").focus()
 }
 
-function showRoom() {
-  document.title = `${me} · roost demo`
-  byId("again").textContent = me
-  byId("again").href = `/?${new URLSearchParams({ name: me })}`
-  byId("room").hidden = byId("status").hidden = false
-  byId("message").focus()
+function show(id) {
+  for (const main of document.querySelectorAll("main")) main.hidden = main.id !== id
+  byId("places").hidden = byId("status").hidden = id === "welcome"
 }
 
 function showState(state) {
   document.body.dataset.state = state
   byId("status").textContent = STATES[state]
-}
-
-function showPeople(people) {
-  people.sort(([a], [b]) => a.localeCompare(b))
-  byId("online").replaceChildren(...people.map(([name, count]) => {
-    const item = element("li", `${name} (${count})`)
-    item.title = count === 1 ? "in one tab" : `in ${count} tabs`
-    return mark(item, name)
-  }))
-}
-
-function showMessage(name, message) {
-  const time = new Date().toLocaleTimeString([], { hour: "numeric", minute: "2-digit" })
-  const item = element("li")
-  item.append(element("b", name), " ", element("time", time), element("p", message))
-  byId("messages").append(mark(item, name))
-  if (byId("messages").children.length > MAX_SHOWN) byId("messages").firstChild.remove()
-}
-
-function takeMessage() {
-  const message = byId("message").value
-  byId("message").value = byId("message-error").textContent = ""
-  byId("message").focus()
-  return message
-}
-
-function giveBack(message, reason) {
-  byId("message-error").textContent = `Not sent. ${reason}`
-  byId("message").value ||= message
-}
-
-function mark(item, name) {
-  item.dataset.name = name
-  item.dataset.initial = [...name][0].toUpperCase()
-  item.toggleAttribute("data-me", name === me)
-  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt()) % 360, 0)
-  item.style.setProperty("--hue", hue)
-  return item
-}
-
-function element(tag, text = "") {
-  const made = document.createElement(tag)
-  made.textContent = text
-  made.dir = "auto"
-  return made
 }
