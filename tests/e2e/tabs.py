@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Locator, Page, expect
 
-__all__ = ["Tabs", "picture", "reads", "shows", "speaks"]
+__all__ = ["Tabs", "person", "picture", "reads", "shows", "speaks"]
 
 PICTURES = Path(__file__).parent / "screenshots"
 
@@ -40,6 +40,11 @@ async def shows(tabs: Sequence[Page], *people: str) -> None:
     """Every tab comes to show exactly these people, such as ``Alice (2)``."""
     for tab in tabs:
         await expect(tab.locator("#online li")).to_have_text(people)
+
+
+def person(tab: Page, name: str) -> Locator:
+    """The row of one person in the list of those who are here."""
+    return tab.locator("#online li").filter(has=tab.get_by_text(name, exact=True))
 
 
 async def speaks(tab: Page, message: str) -> None:
