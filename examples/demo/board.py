@@ -23,36 +23,35 @@ cursor_ids = count(1)
 class BoardChannel(Channel):
     """One tab at the board. Places are fractions of the board's width and height."""
 
-    async def join(self, topic: str, params: dict[str, Any]) -> dict[str, Any]:
+    async def join(self, topic: str, params: dict[str, Any]) -> None:
         name = checks.key(params, "name")
-        user = (await people.find([name]))[name]
-        self.assigns["cursor"] = {"id": next(cursor_ids), "name": name, "hue": user["hue"]}
-        return {"cursor": self.assigns["cursor"]["id"]}
+        self.assigns["author"] = {"name": name, "hue": (await people.find([name]))[name]["hue"]}
 
     async def after_join(self) -> None:
+        self.assigns["cursor"] = {"id": next(cursor_ids)}
         self.push("notes", {"notes": list(notes.values())})
-        await online.enter(self, self.assigns["cursor"]["name"], {"at": self.topic})
+        await online.enter(self, self.assigns["author"]["name"], {"at": self.topic})
 
     @event("point")
     def point(self, payload: Any) -> None:
         place = {"x": checks.fraction(payload, "x"), "y": checks.fraction(payload, "y")}
-        self.broadcast_from("point", self.assigns["cursor"] | place)
+        self.broadcast_from("point", self.assigns["cursor"] | self.assigns["author"] | place)
 
     @event("unpoint")
     def unpoint(self, payload: Any) -> None:
-        self.broadcast_from("unpoint", {"id": self.assigns["cursor"]["id"]})
+        self.broadcast_from("unpoint", self.assigns["cursor"])
 
     def terminate(self, reason: str | BaseException) -> None:
-        if "cursor" in self.assigns:
-            self.broadcast("unpoint", {"id": self.assigns["cursor"]["id"]})
+        if "cursor" in self.assigns:  # it was at the board, and not refused
+            self.broadcast("unpoint", self.assigns["cursor"])
 
     @event("add")
     def add(self, payload: Any) -> dict[str, Any]:
         if len(notes) >= MAX_NOTES:
             raise ReplyError({"reason": f"There are {MAX_NOTES} notes already: remove one."})
         place = {"x": checks.fraction(payload, "x"), "y": checks.fraction(payload, "y")}
-        author = {"name": self.assigns["cursor"]["name"], "hue": self.assigns["cursor"]["hue"]}
-        note = {"id": next(note_ids), "text": "", **author, **place}
+        note: dict[str, Any] = {"id": next(note_ids), "text": ""}
+        note |= self.assigns["author"] | place
         notes[note["id"]] = note
         self.broadcast_from("note", note)
         return note

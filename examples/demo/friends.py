@@ -41,7 +41,7 @@ class FriendsChannel(Channel):
 
     async def watch(self, friends: list[str]) -> None:
         at: dict[str, Counter[str]] = {}  # name → topics, with the number of tabs in each
-        users = await people.find(friends)
+        users, seen_at = await people.find(friends), await online.last_seen(friends)
         async with online.watch(friends) as watch:
             async for change in watch:
                 match change:
@@ -50,7 +50,7 @@ class FriendsChannel(Channel):
                         for name, entry in presences.items():
                             at[name].update(meta["at"] for meta in entry["metas"])
                         places = {name: self.places(at[name]) for name in presences}
-                        self.push("friends", {"places": places, "users": users})
+                        self.push("friends", {"places": places, "users": users, "seen_at": seen_at})
                     case Join(topic, name):
                         at[name][topic] += 1
                         self.tell(name, at[name], is_online=True)

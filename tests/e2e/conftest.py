@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
@@ -45,16 +46,30 @@ async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
     await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def server() -> AsyncIterator[Server]:
-    """The demo, and the pages of older clients beside it."""
-    server = Server("tests.e2e.app:app")
+@asynccontextmanager
+async def serving(app: str) -> AsyncIterator[Server]:
+    """A server that stops in the end, and has logged no error."""
+    server = Server(app)
     try:
         await server.start()
         yield server
     finally:
         await server.stop()
     assert "Traceback" not in server.log, server.log
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server() -> AsyncIterator[Server]:
+    """The demo, and the pages of older clients beside it."""
+    async with serving("tests.e2e.app:app") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def crowded_server() -> AsyncIterator[Server]:
+    """The demo, with rooms that three people crowd."""
+    async with serving("tests.e2e.crowded_app:app") as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")

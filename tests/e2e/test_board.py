@@ -61,6 +61,7 @@ async def test_cursors_appear_move_and_vanish(tabs: Tabs, server: Server):
     await expect(cursor(alice, "Bob")).to_have_count(1)
     await bob.close()
     await expect(cursor(alice, "Bob")).to_have_count(0)
+    await is_used_by(alice, "Alice", "Bob")  # he may only reload the page
     await is_used_by(alice, "Alice")
     assert tabs.errors == []
 

@@ -41,7 +41,7 @@ async def test_a_friend_who_comes_online_in_another_room_is_announced(tabs: Tabs
 
     await bob.close()
     await hears(alice, "Bob went offline")
-    await follows(alice, "Bob offline")
+    await follows(alice, "Bob was here just now")
     await tabs.open(f"{server.url}/?name=Bob&room=workshop")
     await hears(alice, "Bob came online in the workshop")
     await follows(alice, "Bob in the workshop")

@@ -161,6 +161,27 @@ async def test_people_are_shown_with_role_and_portrait(tabs: Tabs, server: Serve
     assert tabs.errors == []
 
 
+async def test_a_crowd_is_counted(tabs: Tabs, crowded_server: Server):
+    """A room with too many people shows their number, then again who they are: that is no news."""
+    alice = await tabs.open(f"{crowded_server.url}/?name=Alice")
+    bob = await tabs.open(f"{crowded_server.url}/?name=Bob")
+    await shows([alice, bob], "Alice (1)", "Bob (1)")
+
+    others = [await tabs.open(f"{crowded_server.url}/?name={name}") for name in ("Carol", "Dave")]
+    for tab in (alice, *others):
+        await expect(tab.locator("#crowd")).to_have_text("4 people")
+        await expect(tab.locator("#online")).to_be_hidden()
+    await speaks(bob, "So many!")
+    await reads([alice], "So many!")
+
+    for tab in (bob, *others):
+        await tab.close()
+    await shows([alice], "Alice (1)")
+    await expect(alice.locator("#crowd")).to_be_hidden()
+    await notes(alice, "Bob joined")
+    assert tabs.errors == []
+
+
 async def test_going_from_room_to_room(tabs: Tabs, server: Server):
     """Who goes to another room leaves the one before; each room has a chat of its own."""
     alice = await tabs.open(f"{server.url}/?name=Alice")

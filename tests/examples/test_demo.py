@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,18 @@ async def test_a_friend_is_followed_from_place_to_place(case: ChannelCase):
     await alice.assert_push("friend", {"places": [], "is_online": True})
     await lobby.client.join("room:garden", {"name": "Bob"})
     await alice.assert_push("friend", {"places": ["room:garden"], "is_online": True})
+
+
+async def test_a_friend_who_has_gone_was_seen(case: ChannelCase):
+    """Of those who are not online one learns when they were."""
+    bob = await enter(case, "Bob")
+    await bob.close()
+    client = await case.connect(UserSocket)
+
+    alice = await client.join("friends:me", {"name": "Alice", "friends": ["Bob", "Carol"]})
+    friends = await alice.assert_push("friends", {"places": {}})
+
+    assert friends["seen_at"] == {"Bob": pytest.approx(time.time(), abs=5.0)}
 
 
 async def test_who_is_not_followed_is_not_told_of(case: ChannelCase):

@@ -5,6 +5,8 @@ import { Presence } from "phoenix"
 import { arrange, byId, eachFrame, element } from "./elements.js"
 import { meet, paint, portrait } from "./people.js"
 
+const EVENTS = ["presence_state", "presence_diff", "point", "unpoint", "notes", "note", "remove"]
+const POINT_TIMEOUT = 200 // ms; no answer is awaited to so many messages
 const STEP = 0.03 // of the board, for each press of an arrow key
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
 
@@ -49,8 +51,8 @@ export function enterBoard(channel) {
     const { left, top, width, height } = surface.getBoundingClientRect()
     const [x, y] = [(move.clientX - left) / width, (move.clientY - top) / height]
     const isInside = Math.min(x, y) >= 0 && Math.max(x, y) <= 1
-    if (move.type === "pointerleave" || !isInside) channel.push("unpoint", {})
-    else channel.push("point", { x, y })
+    if (move.type === "pointerleave" || !isInside) channel.push("unpoint", {}, POINT_TIMEOUT)
+    else channel.push("point", { x, y }, POINT_TIMEOUT)
   })
   listen(surface, "pointermove", (move) => move.isPrimary && point(move))
   listen(surface, "pointerdown", (down) => down.isPrimary && point(down))
@@ -125,6 +127,7 @@ export function enterBoard(channel) {
   showError("")
   byId("participants").replaceChildren()
   return () => {
+    for (const event of EVENTS) channel.off(event)
     ending.abort()
     surface.replaceChildren()
   }

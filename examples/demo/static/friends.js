@@ -12,20 +12,23 @@ const RECONNECT_TIME = 10_000 // ms
 let key, channel
 let friends = []
 const places = new Map() // name → where, of those who are online
+const seenAt = new Map() // name → Unix seconds, of those who were
 const expected = new Set() // those who were online before the connection was cut
 
 export function followFriends(socket, me) {
   key = `roost.friends.${me}` // so that Alice and Bob can try it in one browser
   friends = recall(key) ?? []
   channel = socket.channel("friends:me", () => ({ name: me, friends }))
-  channel.on("friends", ({ places: present, users }) => {
+  channel.on("friends", ({ places: present, users, seen_at }) => {
     for (const [name, user] of Object.entries(users)) meet(name, user)
+    for (const [name, at] of Object.entries(seen_at)) seenAt.set(name, at)
     expect([...places.keys()].filter((name) => !present[name]))
     places.clear()
     for (const [name, at] of Object.entries(present)) if (at.length) places.set(name, at)
     showFriends()
   })
   channel.on("friend", ({ name, places: at, is_online }) => {
+    seenAt.set(name, Date.now() / 1000)
     if (!is_online) {
       if (places.delete(name)) showToast(name, `${name} went offline`)
     } else if (at.length) { // else on the way from one place to another
@@ -34,7 +37,8 @@ export function followFriends(socket, me) {
     }
     showFriends()
   })
-  channel.join()
+  channel.join().receive("error", () => channel.leave())
+  setInterval(showFriends, 30_000) // the times go on
   addEventListener("storage", (change) => { // another tab of mine starred somebody
     if (change.key === key) follow(recall(key) ?? [])
   })
@@ -72,6 +76,15 @@ function where(topics) {
   return names.map(([kind, name]) => kind === "room" ? `in the ${name}` : "at the board").join(", ")
 }
 
+function lastSeen(name) {
+  if (!seenAt.has(name)) return "offline"
+  const minutes = Math.round((Date.now() / 1000 - seenAt.get(name)) / 60)
+  if (minutes < 1) return "was here just now"
+  const [count, unit] = minutes < 60 ? [minutes, "minute"]
+    : minutes < 24 * 60 ? [minutes / 60, "hour"] : [minutes / 60 / 24, "day"]
+  return `was here ${new Intl.RelativeTimeFormat("en").format(-Math.round(count), unit)}`
+}
+
 function showFriends() {
   const rows = new Map([...byId("friend-list").children].map((row) => [row.dataset.name, row]))
   const names = friends.toSorted((one, other) => one.localeCompare(other))
@@ -81,7 +94,7 @@ function showFriends() {
     const [face, who] = row.children
     paint(face, name)
     row.toggleAttribute("data-offline", !at)
-    who.lastChild.textContent = at ? where(at) : "offline"
+    who.lastChild.textContent = at ? where(at) : lastSeen(name)
     return row
   }))
 }

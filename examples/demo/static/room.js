@@ -5,6 +5,7 @@ import { arrange, byId, element } from "./elements.js"
 import { isFriend, toggleFriend } from "./friends.js"
 import { meet, paint, portrait, roleOf } from "./people.js"
 
+const EVENTS = ["presence_state", "presence_diff", "presence_count", "shout", "typing"]
 const MAX_SHOWN = 200 // messages
 const RELOAD_TIME = 2_000 // ms; who left and is back within has only reloaded
 const RECONNECT_TIME = 10_000 // ms; who was gone after a cut and is back within had the same cut
@@ -129,6 +130,7 @@ export function enterRoom(channel, me, title) {
   noteStatus() // the join tells it
   showRoom(title)
   return () => {
+    for (const event of EVENTS) channel.off(event) // what is under way belongs to this room
     ending.abort()
     clearTimeout(hiding)
     for (const timer of typing.values()) clearTimeout(timer)

@@ -9,7 +9,7 @@ export function countVisitors(socket) {
     byId("visitors").hidden = false
     byId("visitors").textContent = users === 1 ? "1 visitor" : `${users.toLocaleString()} visitors`
   })
-  channel.join()
+  channel.join().receive("error", () => channel.leave())
 }
 
 function browserId() {
