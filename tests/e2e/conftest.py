@@ -67,7 +67,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def crowded_server() -> AsyncIterator[Server]:
-    """The demo, with rooms that three people crowd."""
+    """The demo, with rooms that four people crowd."""
     async with serving("tests.e2e.crowded_app:app") as server:
         yield server
 

@@ -1,18 +1,14 @@
-"""The demo, whose rooms are crowded as soon as more than two people are in them."""
+"""The demo, whose rooms are crowded as soon as more than three people are in them."""
 
-from examples.demo.online import Online
-from roost import Policy, Presence
+from examples.demo.online import Online, online
+from roost import Policy
 from tests.e2e.app import app
 
 __all__ = ["app"]
 
-usual = Online.policy
+
+class Crowded(Online):
+    policies = Online.policies | {"room:*": Policy(counts_above=3, count_period=0.2)}
 
 
-def policy(online: Presence, topic: str) -> Policy:
-    if topic.startswith("room:"):
-        return Policy(counts_above=2, count_period=0.2)
-    return usual(online, topic)
-
-
-Online.policy = policy  # type: ignore[method-assign]
+online.__class__ = Crowded

@@ -135,3 +135,23 @@ async def test_notes_are_shared(tabs: Tabs, server: Server, link: Link):
     await expect(alice.locator(".note")).to_have_count(1)
     link.mend()
     await expect(alice.locator(".note")).to_have_count(0)
+
+
+async def test_the_board_fits_its_window(tabs: Tabs, server: Server):
+    """Notes, cursors and long names stay on the board, be the window wide or narrow."""
+    long_name = "Bartholomew" * 3
+    alice = await tabs.open(server.url + ALICE)
+    other = await tabs.open(f"{server.url}/board?name={long_name}")
+    await is_used_by(alice, "Alice", long_name)
+    for _ in range(2):
+        await alice.get_by_role("button", name="Add a note").click()
+    await points(other, 0.99, 0.98)
+    await is_at(cursor(alice, long_name), 0.99, 0.98)
+
+    for width, height in ((1280, 720), (320, 568)):
+        await alice.set_viewport_size({"width": width, "height": height})
+        await expect(alice.get_by_role("button", name="Add a note")).to_be_in_viewport(ratio=1)
+        for number in range(2):
+            await expect(alice.locator(".note").nth(number)).to_be_in_viewport(ratio=1)
+        assert await alice.locator("html").evaluate("it => it.scrollWidth <= it.clientWidth")
+        await picture(f"board-{width}", alice)

@@ -34,10 +34,11 @@ async def test_a_friend_who_comes_online_in_another_room_is_announced(tabs: Tabs
     await follows(alice, "Bob in the lobby")
     await bob.get_by_role("link", name="Garden").click()
     await follows(alice, "Bob in the garden")
+    await bob.reload()
+    await expect(bob.get_by_role("status")).to_have_text("Online")
     await bob.get_by_role("link", name="Board").click()
     await follows(alice, "Bob at the board")
-    await bob.reload()
-    await follows(alice, "Bob at the board")
+    assert await alice.locator(".toast").count() == 0
 
     await bob.close()
     await hears(alice, "Bob went offline")
