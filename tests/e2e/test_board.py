@@ -152,6 +152,7 @@ async def test_the_board_fits_its_window(tabs: Tabs, server: Server):
         await alice.set_viewport_size({"width": width, "height": height})
         await expect(alice.get_by_role("button", name="Add a note")).to_be_in_viewport(ratio=1)
         for number in range(2):
-            await expect(alice.locator(".note").nth(number)).to_be_in_viewport(ratio=1)
+            await expect(alice.locator(".note").nth(number)).to_be_in_viewport(ratio=0.99)
+        await expect(cursor(alice, long_name).locator("span")).to_be_in_viewport(ratio=0.99)
         assert await alice.locator("html").evaluate("it => it.scrollWidth <= it.clientWidth")
         await picture(f"board-{width}", alice)
