@@ -30,7 +30,7 @@ help: ## list what there is to do (this)
 	    while read -r verb what; do printf '  %-9s%s\n' "$$verb" "$$what"; done
 
 demo: .venv/server node_modules/demo ## install what the demo needs and serve it on PORT (4000)
-	$(UVICORN) --app-dir examples/demo app:app
+	$(UVICORN) examples.demo.app:app
 
 interop: .venv/server ## serve the app for comparisons with Phoenix on PORT (4000)
 	@echo "serving the interop app on http://$(HOST):$(PORT)"

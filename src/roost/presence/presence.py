@@ -163,7 +163,7 @@ class Presence(Tracking[PresenceRun]):
         self,
         owner: Owner,
         key: str | int,
-        meta: Meta,
+        meta: Meta | None = None,
         *,
         topic: str | None = None,
         hidden: bool = False,
@@ -173,7 +173,7 @@ class Presence(Tracking[PresenceRun]):
         Args:
             owner: A channel, an ``asyncio.Task``, or a ``Lease``.
             key: Groups presences, usually a user id; an integer becomes a string.
-            meta: A small JSON object, for example ``{"online_at": 1520417565}``.
+            meta: A small JSON object; by default ``{"online_at": unix seconds}``.
             topic: Where; may be left out only for a channel, whose topic it then is.
             hidden: It is in nobody's list, count or watch, only in ``list_hidden``.
 
@@ -186,6 +186,8 @@ class Presence(Tracking[PresenceRun]):
             NotStarted: No endpoint is running with this presence.
         """
         run = self._current()
+        if meta is None:
+            meta = {"online_at": int(time.time())}
         return run.track(owner, topic_of(owner, topic), self.check_key(key), meta, hidden=hidden)
 
     def hide(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
@@ -215,12 +217,13 @@ class Presence(Tracking[PresenceRun]):
     ) -> PresenceList:
         """Track ``key`` for a channel and push it the list of everybody, in one step.
 
-        Call it in ``after_join``. A key that the channel tracks already is left as it is.
+        Call it in ``after_join``. A key that the channel tracks already is left as it is: where a
+        policy has ``max_members``, ``track`` in ``join``, which refuses the join in time.
 
         Args:
             channel: The channel.
             key: Who it is.
-            meta: By default ``{"online_at": unix seconds}``.
+            meta: As for ``track``.
             hidden: It sees everybody, and nobody sees it.
 
         Returns:
@@ -232,7 +235,6 @@ class Presence(Tracking[PresenceRun]):
         """
         run = self._current()
         if not run.tracks(channel, channel.topic, self.check_key(key)):
-            meta = {"online_at": int(time.time())} if meta is None else meta
             self.track(channel, key, meta, hidden=hidden)
         return await run.push_list(channel)
 

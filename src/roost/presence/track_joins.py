@@ -8,7 +8,6 @@ browser's id.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -73,7 +72,7 @@ class TrackJoins:
         if is_own and self._pushes_state:
             # Before track, so that it runs before the diff is told: the state has it already.
             channel.spawn(self._push_state(channel))
-        meta = {"online_at": int(time.time())} if self._meta is None else self._meta(channel)
+        meta = None if self._meta is None else self._meta(channel)
         try:
             self.presence.track(channel, key, meta, topic=topic)
         except AlreadyTracked:
