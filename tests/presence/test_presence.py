@@ -20,6 +20,7 @@ from roost import (
     event,
     intercept,
 )
+from roost.channels import mailbox
 from roost.exceptions import (
     ChannelClosed,
     ConfigurationError,
@@ -615,8 +616,9 @@ async def test_a_fetch_whose_query_is_cancelled_does_not_silence_the_topic():
 
 
 @virtually
-async def test_channels_that_join_together_share_their_fetches():
+async def test_channels_that_join_together_share_their_fetches(monkeypatch: pytest.MonkeyPatch):
     """A hundred joins in one tick ask for a hundred keys, not for each other's again and again."""
+    monkeypatch.setattr(mailbox, "TURN_DURATION", 60.0)  # a slow machine would make it two ticks
     online = Fetched()
     room = room_of(online)
     async with ChannelCase(app(online)) as case:
