@@ -30,7 +30,7 @@ class BoardChannel(Channel):
     async def after_join(self) -> None:
         self.assigns["cursor"] = {"id": next(cursor_ids)}
         self.push("notes", {"notes": list(notes.values())})
-        await online.enter(self, self.assigns["author"]["name"], {"at": self.topic})
+        await online.enter(self, self.assigns["author"]["name"])
 
     @event("point")
     def point(self, payload: Any) -> None:

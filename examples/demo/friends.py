@@ -29,7 +29,7 @@ class FriendsChannel(Channel):
     def after_join(self) -> None:
         # One is online here, too: quietly, and for a while after the tab has closed. Who reloads
         # the page, or goes from one room to another, does not go offline in between.
-        online.track(self, self.assigns["name"], {"at": self.topic})
+        online.track(self, self.assigns["name"], {})
         self.watching = self.spawn(self.watch(self.assigns["friends"]))
 
     @event("follow")
@@ -48,7 +48,7 @@ class FriendsChannel(Channel):
                     case Snapshot(presences):
                         at = {name: Counter() for name in friends}
                         for name, entry in presences.items():
-                            at[name].update(meta["at"] for meta in entry["metas"])
+                            at[name].update(entry["topics"])
                         places = {name: self.places(at[name]) for name in presences}
                         self.push("friends", {"places": places, "users": users, "seen_at": seen_at})
                     case Join(topic, name):

@@ -25,7 +25,7 @@ class RoomChannel(Channel):
 
     async def after_join(self) -> None:
         status = self.assigns["status"]
-        meta = {"at": self.topic, "online_at": int(time.time()), "status": status}
+        meta = {"online_at": int(time.time()), "status": status}
         await online.enter(self, self.assigns["name"], meta)
 
     @event("shout")

@@ -59,7 +59,7 @@ def come(*names: str) -> None:
     task = asyncio.current_task()
     assert task is not None
     for name in names:
-        online.track(task, name, {"at": "room:lobby"}, topic="room:lobby")
+        online.track(task, name, {}, topic="room:lobby")
 
 
 # People, from SQLite.
