@@ -186,6 +186,31 @@ def test_who_overrides_dispatch_gets_the_diffs(kind: type[Presence]):
     assert (list(left["joins"]), list(left["leaves"])) == ([], ["bob"])
 
 
+@pytest.mark.parametrize("kind", [Default, Extra])
+def test_a_dispatch_that_raises_once_costs_one_diff(
+    kind: type[Presence], caplog: pytest.LogCaptureFixture
+):
+    """It is logged, and the next diff of the topic is told."""
+    diffs: list[Any] = []
+
+    class Custom(kind):  # type: ignore[valid-type, misc]
+        def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
+            diffs.append(message.payload.decode())
+            assert len(diffs) > 1, "the first one fails"
+
+    async def play() -> None:
+        async with Custom().running(PubSub()) as online:
+            online._current().pubsub.subscribe(TOPIC, print)
+            bob = somebody(online, "bob")
+            await online.settled()
+            bob.end()
+            await online.settled()
+
+    run_virtually(play())
+    assert [list(diff["leaves"]) for diff in diffs] == [[], ["bob"]]
+    assert "the first one fails" in caplog.text
+
+
 @pytest.mark.conforms("XPRES-9")
 @virtually
 async def test_untrack_lets_one_key_leave():

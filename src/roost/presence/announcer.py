@@ -218,7 +218,7 @@ class Announcer:
         subscriptions = self._run.pubsub.subscriptions(self._topic)
         message = Broadcast(self._topic, self._run.presence.diff_event, JsonPayload(payload))
         receivers = [each for each in subscriptions if self._receives(each, end, message)]
-        self._run.presence.dispatch(receivers, message)
+        self._run.dispatch(receivers, message)
 
     def _receives(self, subscription: Subscription, end: int, message: Broadcast) -> bool:
         """Whether a subscription gets a diff now."""
@@ -255,12 +255,11 @@ class Announcer:
         """Give all subscribers a state in place of the one that they hold."""
         if not self.policy.announce:
             return
-        presence = self._run.presence
-        message = Broadcast(self._topic, presence.state_event, payload)
-        receivers = self._run.pubsub.subscriptions(self._topic)
-        presence.dispatch(receivers, message)
-        twice = [each for each in receivers if self._run.told_state(each, version)]
-        presence.dispatch(twice, message)
+        run = self._run
+        message = Broadcast(self._topic, run.presence.state_event, payload)
+        receivers = run.pubsub.subscriptions(self._topic)
+        run.dispatch(receivers, message)
+        run.dispatch([each for each in receivers if run.told_state(each, version)], message)
 
     def hand_out_count(self) -> None:
         """Somebody got the present count."""

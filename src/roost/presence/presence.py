@@ -91,7 +91,8 @@ class Presence(Tracking[PresenceRun]):
 
         Returns:
             The same keys and metas, with anything added to the entries. A key left out is not
-            shown to anybody.
+            shown to anybody; leave it out whenever you are asked about it, or clients that were
+            told of its join are not told of its leave.
         """
         return presences
 

@@ -8,6 +8,7 @@ application before the operation has returned.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,7 @@ from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.protocol import TrackerEvent, Updated
+from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
 from roost.wire.presence import decode_grouped, encode_count
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from roost.presence.presence import Presence
 
 __all__ = ["PresenceRun"]
+
+logger = logging.getLogger("roost.presence")
 
 
 class PresenceRun:
@@ -218,7 +222,7 @@ class PresenceRun:
             if channel.is_joined and not self._is_counting(topic):
                 for end, message in held:
                     if end > version:
-                        self.presence.dispatch((subscription,), message)
+                        self.dispatch((subscription,), message)
                         subscription.metadata.was_told = True
                         listener.told = max(listener.told, Told.DIFFS)
         return presences
@@ -261,6 +265,14 @@ class PresenceRun:
             announcer.pushed(subscription, version)
         listener.told = Told.STATE
         return is_needed_twice
+
+    def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
+        """Hand a state or diff to subscriptions, as the application may have it."""
+        try:
+            self.presence.dispatch(subscriptions, message)
+        except Exception:  # the topic must not fall silent
+            name = type(self.presence).__qualname__
+            logger.exception("%s.dispatch failed for %r", name, message.topic)
 
     def _is_counting(self, topic: str) -> bool:
         announcer = self._announcers.get(topic)
