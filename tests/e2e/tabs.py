@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
-__all__ = ["Tabs", "person", "picture", "reads", "shows", "speaks"]
+__all__ = ["Tabs", "clicks", "person", "picture", "reads", "shows", "speaks"]
 
 PICTURES = Path(__file__).parent / "screenshots"
 
@@ -47,11 +48,16 @@ def person(tab: Page, name: str) -> Locator:
     return tab.locator("#online li").filter(has=tab.get_by_text(name, exact=True))
 
 
+async def clicks(tab: Page, role: Literal["button", "link"], name: str) -> None:
+    """Click a button or a link in one tab."""
+    await tab.bring_to_front()  # in the background Chromium draws, and clicks, once a second
+    await tab.get_by_role(role, name=name).click()
+
+
 async def speaks(tab: Page, message: str) -> None:
     """Write a message in one tab."""
-    await tab.bring_to_front()  # in the background Chromium draws, and clicks, once a second
     await tab.get_by_label("Message").fill(message)
-    await tab.get_by_role("button", name="Send").click()
+    await clicks(tab, "button", "Send")
 
 
 async def reads(tabs: Sequence[Page], *messages: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.e2e.server import Link, Server
-from tests.e2e.tabs import Tabs, picture
+from tests.e2e.tabs import Tabs, clicks, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -110,7 +110,7 @@ async def test_notes_are_shared(tabs: Tabs, server: Server, link: Link):
     await is_used_by(bob, "Alice", "Bob")
     field = alice.get_by_role("textbox", name="Note of Bob")
 
-    await bob.get_by_role("button", name="Add a note").click()
+    await clicks(bob, "button", "Add a note")
     await bob.get_by_role("textbox", name="Note of Bob").fill("<b>Bring cake</b>")
     await expect(field).to_have_value("<b>Bring cake</b>")
     await alice.bring_to_front()
@@ -130,7 +130,7 @@ async def test_notes_are_shared(tabs: Tabs, server: Server, link: Link):
 
     link.cut()
     await expect(alice.get_by_role("status")).to_have_text("Reconnecting…")
-    await bob.get_by_role("button", name="Remove the note of Bob").click()
+    await clicks(bob, "button", "Remove the note of Bob")
     await expect(bob.locator(".note")).to_have_count(0)
     await expect(alice.locator(".note")).to_have_count(1)
     link.mend()
@@ -144,10 +144,11 @@ async def test_the_board_fits_its_window(tabs: Tabs, server: Server):
     other = await tabs.open(f"{server.url}/board?name={long_name}")
     await is_used_by(alice, "Alice", long_name)
     for _ in range(2):
-        await alice.get_by_role("button", name="Add a note").click()
+        await clicks(alice, "button", "Add a note")
     await points(other, 0.99, 0.98)
     await is_at(cursor(alice, long_name), 0.99, 0.98)
 
+    await alice.bring_to_front()
     for width, height in ((1280, 720), (320, 568)):
         await alice.set_viewport_size({"width": width, "height": height})
         await expect(alice.get_by_role("button", name="Add a note")).to_be_in_viewport(ratio=1)

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.server import Server
-from tests.e2e.tabs import Tabs, person, picture, shows
+from tests.e2e.tabs import Tabs, clicks, person, picture, shows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -20,7 +20,7 @@ async def hears(tab: Page, news: str) -> None:
     """A tab comes to tell this, and nothing else; then it is dismissed."""
     await expect(tab.locator(".toast")).to_have_text([news])
     await picture("toast", tab)
-    await tab.get_by_role("button", name="Dismiss").click()
+    await clicks(tab, "button", "Dismiss")
     await expect(tab.locator(".toast")).to_have_count(0)
 
 
@@ -30,13 +30,13 @@ async def test_a_friend_who_comes_online_in_another_room_is_announced(tabs: Tabs
     bob = await tabs.open(f"{server.url}/?name=Bob")
     await shows([alice, bob], "Alice (1)", "Bob (1)")
 
-    await alice.get_by_role("button", name="Tell me when Bob comes online").click()
+    await clicks(alice, "button", "Tell me when Bob comes online")
     await follows(alice, "Bob in the lobby")
-    await bob.get_by_role("link", name="Garden").click()
+    await clicks(bob, "link", "Garden")
     await follows(alice, "Bob in the garden")
     await bob.reload()
     await expect(bob.get_by_role("status")).to_have_text("Online")
-    await bob.get_by_role("link", name="Board").click()
+    await clicks(bob, "link", "Board")
     await follows(alice, "Bob at the board")
     assert await alice.locator(".toast").count() == 0
 
@@ -55,7 +55,7 @@ async def test_friends_are_remembered(tabs: Tabs, server: Server):
     other = await tabs.open(f"{server.url}/?name=Alice&room=garden")
     await tabs.open(f"{server.url}/?name=Bob")
     await shows([alice], "Alice (1)", "Bob (1)")
-    await alice.get_by_role("button", name="Tell me when Bob comes online").click()
+    await clicks(alice, "button", "Tell me when Bob comes online")
     await follows(other, "Bob in the lobby")
 
     await alice.reload()
@@ -63,6 +63,7 @@ async def test_friends_are_remembered(tabs: Tabs, server: Server):
     star = person(alice, "Bob").get_by_role("button")
     await expect(star).to_have_attribute("aria-pressed", "true")
 
+    await alice.bring_to_front()
     await star.click()
     await expect(star).to_have_attribute("aria-pressed", "false")
     await follows(alice)

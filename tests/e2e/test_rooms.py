@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.server import Link, Server
-from tests.e2e.tabs import Tabs, person, picture, reads, shows, speaks
+from tests.e2e.tabs import Tabs, clicks, person, picture, reads, shows, speaks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -100,7 +100,7 @@ async def test_going_away_is_not_leaving(tabs: Tabs, server: Server):
     await shows([alice, bob], "Alice (1)", "Bob (1)")
     await looks(alice, "Bob", "moderator")
 
-    await bob.get_by_role("button", name="Show me as away").click()
+    await clicks(bob, "button", "Show me as away")
     await looks(alice, "Bob", "moderator · away")
     await looks(bob, "Bob", "you · moderator · away")
     await picture("away", alice, bob)
@@ -110,7 +110,7 @@ async def test_going_away_is_not_leaving(tabs: Tabs, server: Server):
     await other.close()
     await looks(alice, "Bob", "moderator · away")
 
-    await bob.get_by_role("button", name="Show me as away").click()
+    await clicks(bob, "button", "Show me as away")
     await looks(alice, "Bob", "moderator")
     await shows([alice, bob], "Alice (1)", "Bob (1)")
     await notes(alice, "Bob joined")
@@ -189,7 +189,7 @@ async def test_going_from_room_to_room(tabs: Tabs, server: Server):
     bob = await tabs.open(f"{server.url}/?name=Bob")
     await shows([alice, bob], "Alice (1)", "Bob (1)")
 
-    await alice.get_by_role("link", name="Garden").click()
+    await clicks(alice, "link", "Garden")
     await shows([alice], "Alice (1)")
     await shows([bob], "Bob (1)")
     carol = await tabs.open(f"{server.url}/?name=Carol&room=garden")
