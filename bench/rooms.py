@@ -4,8 +4,8 @@ Method. Members join one room through real connections and channels, on one node
 clock, so that a minute takes no longer than what there is to do in it. Their transports count the
 frames of version 2 that are written, without what WebSocket adds to each. All join within 10 s.
 Then some of them *flap* for a minute: every 10 s each loses its connection and is back with a new
-one after 2 s. They take turns, at even distances, so that no two changes are in the same tick. The
-minute begins when as many are away as will be at its end.
+one after 2 s. When in the 10 s is drawn at random for each, the same in every run; so no two
+changes are in one tick. The minute begins when as many are away as will be at its end.
 
 Traffic is exact: two runs count the same. CPU time is that of the process, in which nothing else
 happens but the counting, a tenth of a microsecond for each message. It does not contain what a
@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import gc
 import multiprocessing
+import random
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +37,7 @@ __all__ = ["CASES", "Case", "Figures", "Phase", "Scale", "add_arguments", "measu
 
 JOIN_PERIOD: Final = 10.0  # seconds within which all join
 FLAP_PERIOD: Final = 10.0  # seconds from one leave of a member to its next
-AWAY_PERIOD: Final = 2.0  # seconds that it is away, and half the distance between two leaves
+AWAY_PERIOD: Final = 2.0  # seconds that it is away
 QUIET_PERIOD: Final = 10.0  # seconds in which everybody is told everything; more than any period
 
 
@@ -194,19 +195,17 @@ def _schedule_joins(crowd: Crowd, scale: Scale) -> None:
 
 def _schedule_flapping(crowd: Crowd, scale: Scale) -> float:
     """Schedule all leaves and returns; return the seconds until as many return as leave."""
-    loop = asyncio.get_running_loop()
-    distance = FLAP_PERIOD / scale.flapping_count
-    away = AWAY_PERIOD + distance / 2
-    start = loop.time() + away
-    for position, number in enumerate(scale.flapping):
-        leave_at = (position + 0.25) * distance - FLAP_PERIOD  # never just as a phase ends
+    loop, rng = asyncio.get_running_loop(), random.Random(scale.flapping_count)
+    start = loop.time() + AWAY_PERIOD
+    for number in scale.flapping:
+        leave_at = (rng.random() - 1) * FLAP_PERIOD
         while leave_at < scale.flap_duration:
-            if leave_at > -away:
+            if leave_at > -AWAY_PERIOD:
                 loop.call_at(start + leave_at, crowd.leave, number)
-                if leave_at + away < scale.flap_duration:
-                    loop.call_at(start + leave_at + away, crowd.join, number)
+                if leave_at + AWAY_PERIOD < scale.flap_duration:
+                    loop.call_at(start + leave_at + AWAY_PERIOD, crowd.join, number)
             leave_at += FLAP_PERIOD
-    return away
+    return AWAY_PERIOD
 
 
 # What leads them.
