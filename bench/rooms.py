@@ -8,7 +8,7 @@ one after 2 s. When in the 10 s is drawn at random for each, the same in every r
 changes are in one tick. The minute begins when as many are away as will be at its end.
 
 Traffic is exact: two runs count the same. CPU time is that of the process, in which nothing else
-happens but the counting, a tenth of a microsecond for each message. It does not contain what a
+happens but the counting, less than 0.1 µs for each message. It does not contain what a
 server does after ``Transport.write``, which makes a WebSocket frame and gives it to the system.
 
 Each policy has a process of its own; only one works at any time.
