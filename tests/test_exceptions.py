@@ -25,6 +25,7 @@ from roost.exceptions import (
     RemoteProtocolError,
     ReplyError,
     RoostError,
+    TopicFull,
     UnsupportedPayload,
     WrongThread,
 )
@@ -59,6 +60,11 @@ SENTENCES = [
     (
         AlreadyTracked("room:1", "alice"),
         "'alice' is already tracked in 'room:1' by this owner",
+    ),
+    (
+        TopicFull("room:1", "alice", 2),
+        "'alice' can't be tracked in 'room:1', which has its 2 members: raise Policy.max_members, "
+        "or let somebody leave",
     ),
     (NotTracked("room:1", "alice"), "'alice' is not tracked in 'room:1' by this owner"),
     (

@@ -9,6 +9,7 @@
     ├── Refusals, raised by the application
     │   ├── ConnectRefused                   in ``Socket.connect``
     │   ├── JoinRefused                      in ``Channel.join``
+    │   │   └── TopicFull (ReplyError)       no member more; in an event handler, too
     │   └── ReplyError                       in an event handler
     ├── Channel life
     │   ├── NotJoined (RuntimeError)         push or broadcast before the join was accepted
@@ -19,7 +20,6 @@
     ├── Presence
     │   ├── AlreadyTracked (ValueError)      same owner, topic and key
     │   ├── NotTracked (LookupError)         nothing to update
-    │   ├── TopicFull                        a JoinRefused and a ReplyError: no member more
     │   └── InvalidKey (ValueError)          a key that would harm JavaScript clients
     └── ProtocolError
         ├── LocalProtocolError               our caller's mistake
