@@ -75,8 +75,13 @@ class KeyIndex:
 
     def entries(self) -> Iterator[Entry]:
         """All entries, key by key."""
-        for key in list(self._groups):
-            yield from self.by_key(key)
+        groups = self._groups
+        for key in list(groups):
+            group = groups.get(key)
+            if isinstance(group, dict):
+                yield from tuple(group.values())
+            elif group is not None:
+                yield group
 
     def by_key(self, key: str) -> tuple[Entry, ...]:
         """The entries of one key, in the order of their arrival."""
