@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import weakref
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -58,6 +60,9 @@ class Guide:
                 # Empty lines in front, so that a traceback names the line of the page.
                 code = "\n" * (block.line - 1) + block.code
                 exec(compile(code, self.path, "exec"), vars(module))
+        for value in vars(module).values():
+            if isinstance(value, sqlite3.Connection):  # nobody closes it in a program
+                weakref.finalize(module, value.close)
         return module
 
     def code(self, language: str, *sections: str) -> str:
