@@ -60,6 +60,7 @@ class Guide:
                 # Empty lines in front, so that a traceback names the line of the page.
                 code = "\n" * (block.line - 1) + block.code
                 exec(compile(code, self.path, "exec"), vars(module))
+        vars(module)["this_module"] = module  # it lives as long as its functions
         for value in vars(module).values():
             if isinstance(value, sqlite3.Connection):  # nobody closes it in a program
                 weakref.finalize(module, value.close)

@@ -724,7 +724,7 @@ async def play(seed: int) -> tuple[int, int]:
                     people.pop(rng.randrange(len(people))).end()
                 case _ if people:
                     rng.choice(people).act(number)
-            assert online.online("abcdx") == model.keys(-1, "room:1").keys() | {
+            assert online.online(list("abcdx")) == model.keys(-1, "room:1").keys() | {
                 key for _, key in model.now
             }
             await asyncio.sleep(rng.choice((0.0, 0.0, 0.0, 0.1)))

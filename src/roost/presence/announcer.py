@@ -151,7 +151,11 @@ class Announcer:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if not self._is_telling and not self.is_idle:
+        if self._is_telling:
+            return
+        if self.is_idle:
+            self._run.forget_if_empty(self._topic)
+        else:
             self._tell()
 
     def stop(self) -> None:
@@ -282,6 +286,11 @@ class Announcer:
             }
         if not self.is_idle:
             self._schedule()
-        else:
-            self._pushed.clear()
+            return
+        self._pushed.clear()
+        loop = self._run.loop
+        if loop.time() >= self._next_at:
             self._run.forget_if_empty(self._topic)
+        elif not self._run.tracker.count_entries(self._topic):
+            # Not yet: whoever comes before is told when the period is over.
+            self._due = loop.call_at(self._next_at, self.flush)

@@ -7,6 +7,8 @@ import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from roost.aliases import Presences
@@ -63,13 +65,15 @@ class _Cache:
     def split(self, entries: Iterable[Entry], now: float) -> tuple[Presences, list[Entry]]:
         """What is kept of entries, and those of which nothing is."""
         found: Presences = {}
-        missing = []
+        kept, missing = [], []
         for entry in entries:
-            kept = self._kept.get(entry.ref)
-            if kept is not None and kept[0] > now:
-                _merge(found, {kept[1]: {**kept[2]}})
+            each = self._kept.get(entry.ref)
+            if each is not None and each[0] > now:
+                kept.append(each)
             else:
                 missing.append(entry)
+        for _, key, presence in sorted(kept, key=itemgetter(0)):  # what is known last counts
+            _merge(found, {key: presence})
         return found, missing
 
 
@@ -140,7 +144,8 @@ class Fetcher:
         entries = tracker.get_by_key(topic, key)
         if not entries:
             return None
-        return (await self._fetch_rest(topic, entries)).get(key)
+        found = (await self._fetch_rest(topic, entries)).get(key)
+        return deepcopy(found) if self._presence.fetch_ttl else found  # the caller may change it
 
     async def diff(self, topic: str, diff: Diff) -> Fetched:
         """A diff as it is told: one fetch of all who joined or left."""

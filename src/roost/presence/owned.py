@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from roost.aliases import Meta
@@ -76,6 +77,7 @@ class OwnedTracker:
     def untrack(self, owner: Owner, topic: str, key: str) -> None:
         self._pubsub.check_thread("untrack")
         self.protocol.untrack(topic, key, owner=self._number_of(owner, topic, key))
+        self._taken_over.get(owner, {}).pop((topic, key), None)
         self._changed()
 
     def untrack_all(self, owner: Owner) -> None:
@@ -144,8 +146,12 @@ class OwnedTracker:
         return entries
 
     def _owner_ended(self, owner: Owner) -> None:
+        if owner in self._numbers:  # else the run has ended
+            self._pubsub.call_soon(partial(self._release, owner))  # a lease ends in any thread
+
+    def _release(self, owner: Owner) -> None:
         if owner not in self._numbers:
-            return  # the run has ended
+            return  # the run has ended on the way here
         for entry in self._entries_of(owner):
             grace = 0.0 if entry.hidden else self._grace_of(entry.topic)
             if grace:

@@ -70,11 +70,11 @@ class Presence(Tracking[PresenceRun]):
     diff_event: ClassVar[str] = DIFF
     count_event: ClassVar[str] = COUNT
 
-    _patterns: ClassVar[TopicPatterns[Policy]] = TopicPatterns({})
+    _patterns: TopicPatterns[Policy] = TopicPatterns({})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._patterns = TopicPatterns(cls.policies)
+        cls._patterns = _patterns_of(cls)
 
     # What an application defines.
 
@@ -97,9 +97,11 @@ class Presence(Tracking[PresenceRun]):
         return presences
 
     def policy(self, topic: str) -> Policy:
-        """The policy of a topic, asked for when it gets its first presence; override to compute it.
+        """The policy of a topic; override to compute it.
 
-        By default it is the first of ``policies`` that matches, or ``Policy()``.
+        A topic keeps the policy that it had with its first presence, until it is empty. By default
+        it is the first of ``policies`` that matches, or ``Policy()``. It may be asked for often,
+        and must not raise.
         """
         return self._patterns.find(topic) or _DEFAULT
 
@@ -109,7 +111,8 @@ class Presence(Tracking[PresenceRun]):
         The callbacks of one topic run one after the other, in the order of its changes, on each
         node for all presences that it sees. What they raise is logged. While an async one runs,
         the further changes of its topic wait, up to 10,000; more are dropped and counted
-        (``callbacks_full``).
+        (``callbacks_full``). When the presence stops, what runs is cancelled and what waits is
+        dropped; nobody leaves by that. So set right what you keep elsewhere when you start.
         """
         return None
 
@@ -134,8 +137,9 @@ class Presence(Tracking[PresenceRun]):
     ) -> Any:
         """See each diff after it was broadcast, as Phoenix's callback; ``async def`` or ``def``.
 
-        It needs ``init``. The calls run one after the other, over all topics; the next diff of a
-        topic waits for its call. What it raises is logged, and the state stays.
+        It needs ``init``. The calls run one after the other, over all topics, and the next diff of
+        a topic waits for its call: one that hangs silences every topic that changes. Start a task
+        for what may be slow. What it raises is logged, and the state stays.
 
         Args:
             topic: The topic.
@@ -286,7 +290,7 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``friends = online.online(friend_ids)``
         """
-        return self._current().online(self.check_key(key) for key in keys)
+        return self._current().online(_checked_keys(keys))
 
     async def last_seen(self, keys: Collection[str | int]) -> dict[str, float]:
         """When keys were last seen in any topic, in unix seconds; unknown ones are missing.
@@ -298,7 +302,7 @@ class Presence(Tracking[PresenceRun]):
             ConfigurationError: There is no ``last_seen_store``.
             Exception: What the store raises.
         """
-        return await self._current().last_seen({self.check_key(key) for key in keys})
+        return await self._current().last_seen(set(_checked_keys(keys)))
 
     def watch(self, of: str | Collection[str | int]) -> Watch:
         """Watch a topic, or people wherever they are: who is there, and what changes from then on.
@@ -353,7 +357,21 @@ class Presence(Tracking[PresenceRun]):
             raise ConfigurationError(
                 f"missing {name}.init callback for client state: handle_metas needs a first one"
             )
+        self._patterns = _patterns_of(self)  # an instance may have policies of its own
         return await PresenceRun.start(self, pubsub)
+
+
+def _patterns_of(presence: Presence | type[Presence]) -> TopicPatterns[Policy]:
+    for pattern, policy in presence.policies.items():
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(f"the policy of {pattern!r} must be a Policy, got {policy!r}")
+    return TopicPatterns(presence.policies)
+
+
+def _checked_keys(keys: Collection[str | int]) -> list[str]:
+    if isinstance(keys, str):
+        raise TypeError(f"expected a collection of keys, got {keys!r}: write [{keys!r}]")
+    return [Presence.check_key(key) for key in keys]
 
 
 def _where(where: str | Channel[Any]) -> str:

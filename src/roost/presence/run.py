@@ -179,6 +179,7 @@ class PresenceRun:
         return JsonPayload(encode_count(tracker.count_keys(topic), tracker.count_entries(topic)))
 
     def online(self, keys: Iterable[str]) -> set[str]:
+        self.pubsub.check_thread("online")  # it may make the index, which changes go to
         return self._watches.online(keys)
 
     async def last_seen(self, keys: Collection[str]) -> dict[str, float]:
@@ -191,6 +192,7 @@ class PresenceRun:
         return times | dict.fromkeys(were_online | self.online(keys), now)
 
     def watch(self, of: str | frozenset[str]) -> Watch:
+        self.pubsub.check_thread("watch")
         return self._watches.watch(of)
 
     async def push_list(self, channel: Channel[Any]) -> PresenceList:

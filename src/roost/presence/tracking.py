@@ -46,13 +46,20 @@ class Tracking(ABC, Generic[Run]):
 
     # Changing.
 
-    def track(self, owner: Owner, key: str | int, meta: Meta, *, topic: str | None = None) -> str:
+    def track(
+        self,
+        owner: Owner,
+        key: str | int,
+        meta: Meta | None = None,
+        *,
+        topic: str | None = None,
+    ) -> str:
         """Hold ``key`` in ``topic`` until ``owner`` ends, and return the new ref.
 
         Args:
             owner: A channel, an ``asyncio.Task``, or a ``Lease``.
             key: Groups presences, for example a user id; an integer becomes a string.
-            meta: A small JSON object.
+            meta: A small JSON object; by default ``{}``.
             topic: Where; may be left out only for a channel, whose topic it then is.
 
         Raises:
@@ -62,7 +69,9 @@ class Tracking(ABC, Generic[Run]):
             ChannelClosed: The channel has ended.
             NotStarted: It is not running.
         """
-        return self._current().track(owner, topic_of(owner, topic), self.check_key(key), meta)
+        run = self._current()
+        meta = {} if meta is None else meta
+        return run.track(owner, topic_of(owner, topic), self.check_key(key), meta)
 
     def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
         """Let a presence leave; nothing happens if there is none."""
@@ -104,7 +113,7 @@ class Tracking(ABC, Generic[Run]):
             ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
         """
         lease = Lease(self, topic, self.check_key(key))
-        self.track(lease, key, {} if meta is None else meta, topic=topic)
+        self.track(lease, key, meta, topic=topic)
         try:
             yield lease
         finally:
