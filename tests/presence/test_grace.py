@@ -887,3 +887,13 @@ async def test_an_owner_that_ends_during_the_encoding_leaves_no_ghost(waits: boo
 
         await asyncio.sleep(GRACE + 1)
         assert online.online(["bob", "carol"]) == set()
+
+
+async def test_a_lease_may_end_in_any_thread():
+    """Its presence leaves on the loop's thread."""
+    async with Presence().running(PubSub()) as online:
+        alice = lease(online, "alice")
+        await asyncio.to_thread(alice.end)
+        await asyncio.sleep(0)
+
+        assert online.count_users(TOPIC) == 0

@@ -1065,3 +1065,88 @@ async def test_without_a_ttl_each_list_fetches():
             assert online.calls == ["alice"] * 2
     finally:
         type(online).fetch_ttl = 10.0
+
+
+@pytest.mark.parametrize("policy", [Policy(diff_period=1.0), Policy(counts_above=0)])
+@virtually
+async def test_periods_are_kept_while_a_topic_is_empty(policy: Policy):
+    """One who comes and goes all the time is told of once a period, in an empty room, too."""
+
+    class Online(Presence):
+        policies = {"*": policy}
+
+    online = Online()
+    heard: list[Any] = []
+    async with online.running(PubSub()):
+        online._current().pubsub.subscribe(TOPIC, heard.append)
+        for _ in range(100):
+            alice = lease(online, "alice")
+            await asyncio.sleep(0.05)
+            alice.end()
+            await asyncio.sleep(0.05)
+
+    assert len(heard) <= 11  # in 10 s
+
+
+@virtually
+async def test_an_instance_may_have_policies_of_its_own():
+    """What __init__ sets counts, as for every other option."""
+
+    class Small(Presence):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.policies = {"*": Policy(max_members=size)}  # type: ignore[misc]
+
+    async with Small(1).running(PubSub()) as online:
+        lease(online, "alice")
+        with pytest.raises(TopicFull):
+            lease(online, "bob")
+
+
+def test_what_is_no_policy_is_refused_at_once():
+    """The class can't be made, and the error says what was found."""
+    with pytest.raises(ConfigurationError, match=r"policy of 'room:\*' must be a Policy"):
+
+        class Wrong(Presence):
+            policies = {"room:*": {"max_members": 1}}  # type: ignore[dict-item]
+
+
+@virtually
+async def test_what_a_caller_changes_is_not_what_others_are_shown():
+    """An entry that was fetched a moment ago is handed out anew."""
+
+    class Named(Presence):
+        fetch_ttl = 60.0
+
+        def fetch(self, topic: str, presences: Any) -> Any:
+            return {key: {**entry, "user": {"name": key}} for key, entry in presences.items()}
+
+    async with Named().running(PubSub()) as online:
+        lease(online, "alice")
+        for _ in range(2):
+            entry = await online.get_by_key(TOPIC, "alice")
+            assert entry is not None
+            assert entry["user"] == {"name": "alice"}
+            entry["user"]["name"] = "mallory"
+
+
+@virtually
+async def test_the_latest_answer_of_fetch_counts():
+    """Of two connections, fetched at different times, the later answer is shown until it is old."""
+    names = iter(["old", "new", "new"])
+
+    class Named(Presence):
+        fetch_ttl = 30.0
+
+        def fetch(self, topic: str, presences: Any) -> Any:
+            name = next(names)
+            return {key: {**entry, "name": name} for key, entry in presences.items()}
+
+    async with Named().running(PubSub()) as online:
+        lease(online, "alice", device=1)
+        assert (await online.list(TOPIC))["alice"]["name"] == "old"
+        await asyncio.sleep(20)
+        lease(online, "alice", device=2)
+        assert (await online.list(TOPIC))["alice"]["name"] == "new"
+        await asyncio.sleep(11)  # the first is fetched again, the second is kept
+        assert (await online.list(TOPIC))["alice"]["name"] == "new"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from roost import Join, Leave, Policy, Presence, PubSub, Snapshot, Update
-from roost.exceptions import InvalidKey, NotStarted
+from roost.exceptions import InvalidKey, NotStarted, WrongThread
 from roost.presence import Lease, Watch
 from roost.presence import watch as watch_module
 from roost.presence.changes import Change
@@ -768,3 +768,21 @@ def test_a_policy_without_metas_leaves_a_watch_the_refs():
             assert joined.meta.keys() == {"phx_ref"}
 
     run_virtually(scene())
+
+
+@virtually
+async def test_one_text_is_no_collection_of_keys():
+    """Who asks for "alice" means no letters, and is told how to ask."""
+    async with running() as online:
+        with pytest.raises(TypeError, match=r"write \['alice'\]"):
+            online.online("alice")
+        with pytest.raises(TypeError, match=r"write \['alice'\]"):
+            await online.last_seen("alice")
+
+
+async def test_questions_belong_to_the_thread_of_the_loop():
+    """From another thread a question could make an index of what is changing: it is refused."""
+    async with running() as online:
+        for ask in (lambda: online.online(["alice"]), lambda: online.watch("room:1")):
+            with pytest.raises(WrongThread):
+                await asyncio.to_thread(ask)
