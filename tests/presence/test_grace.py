@@ -890,10 +890,17 @@ async def test_an_owner_that_ends_during_the_encoding_leaves_no_ghost(waits: boo
 
 
 async def test_a_lease_may_end_in_any_thread():
-    """Its presence leaves on the loop's thread."""
-    async with Presence().running(PubSub()) as online:
+    """Its presence leaves on the loop's thread, where its callbacks run."""
+    left = asyncio.Event()
+
+    class Online(Presence):
+        def on_leave(self, leave: Leave) -> None:
+            left.set()
+
+    async with Online().running(PubSub()) as online:
         alice = lease(online, "alice")
+        await online.settled()
         await asyncio.to_thread(alice.end)
-        await asyncio.sleep(0)
+        await asyncio.wait_for(left.wait(), 5)
 
         assert online.count_users(TOPIC) == 0

@@ -1133,7 +1133,7 @@ async def test_what_a_caller_changes_is_not_what_others_are_shown():
 @virtually
 async def test_the_latest_answer_of_fetch_counts():
     """Of two connections, fetched at different times, the later answer is shown until it is old."""
-    names = iter(["old", "new", "new"])
+    names = iter(["old", "old", "new"])
 
     class Named(Presence):
         fetch_ttl = 30.0
@@ -1147,6 +1147,7 @@ async def test_the_latest_answer_of_fetch_counts():
         assert (await online.list(TOPIC))["alice"]["name"] == "old"
         await asyncio.sleep(20)
         lease(online, "alice", device=2)
-        assert (await online.list(TOPIC))["alice"]["name"] == "new"
+        assert (await online.list(TOPIC))["alice"]["name"] == "old"
         await asyncio.sleep(11)  # the first is fetched again, the second is kept
-        assert (await online.list(TOPIC))["alice"]["name"] == "new"
+        for _ in range(2):
+            assert (await online.list(TOPIC))["alice"]["name"] == "new"
