@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.crdt.entry import Entry
+from roost.crdt.held import HeldSlice, join_ranges
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
 from tests.laws import LAW
@@ -59,24 +60,20 @@ class History:
 
 
 def apply(change: Range, seq: int, state: State) -> tuple[int, State]:
-    """Receive a range by the rules: a gap and what is known are ignored."""
-    added = {entry.seq: entry for entry in change.added}
-    if change.end <= seq:
-        return seq, state
-    if change.start is None:
-        return change.end, added
-    if seq < change.start:
-        return seq, state
-    kept = {each: entry for each, entry in state.items() if each not in change.removed}
-    return change.end, {**kept, **{each: added[each] for each in added if each not in kept}}
-
-
-def join(first: Range, second: Range) -> Range:
-    """(a, b] and (b', c] as one range (a, c], by the rule of REPLICATION.md section 1."""
-    removed = sorted({*first.removed, *second.removed})
-    added = {entry.seq: entry for entry in first.added if entry.seq not in second.removed}
-    added |= {entry.seq: entry for entry in second.added}
-    return Range(first.start, second.end, tuple(added.values()), tuple(removed))
+    """Offer a range to somebody who holds ``state``, and return what it holds afterwards."""
+    held = HeldSlice()
+    held.apply(Range(None, seq, tuple(state.values()), ()))
+    before = {entry.seq: entry for entry in held}
+    diff = held.apply(change)
+    after = {entry.seq: entry for entry in held}
+    if diff is None:
+        assert after == before
+    else:
+        kept = {each: before[each] for each in before if before[each] not in diff.removed}
+        assert after == kept | {entry.seq: entry for entry in diff.added}
+        assert set(diff.removed) <= set(before.values())
+        assert not set(diff.added) & set(before.values())
+    return held.seq, after
 
 
 def triples(end: int) -> Iterator[tuple[int, int, int]]:
@@ -134,7 +131,7 @@ def test_adjacent_and_overlapping_ranges_join(changes):
     c = history.end
 
     for a, b2, b in triples(c):
-        joined = join(history.ranges[a, b], history.ranges[b2, c])
+        joined = join_ranges(history.ranges[a, b], history.ranges[b2, c])
         for r in range(a, c + 1):
             assert apply(joined, r, history.states[r]) == (c, history.states[c])
 
