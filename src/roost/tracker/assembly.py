@@ -1,0 +1,73 @@
+"""Ranges and snapshots that arrive in parts."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from roost.crdt.entry import Entry
+from roost.crdt.slice import Range
+from roost.tracker.messages import Part
+
+__all__ = ["Assembly"]
+
+MAX_COUNT: Final = 8  # things of one origin being assembled; one more drops the one that is stale
+
+_Name: TypeAlias = tuple[object, int | None, int, int]  # what it answers, start, end, count
+
+
+class Assembly:
+    """Put the parts of one origin's ranges together; parts of different ones are never mixed.
+
+    Args:
+        ref_prefix: Of the origin.
+    """
+
+    __slots__ = ("_parts", "_progress_at", "_ref_prefix")
+
+    def __init__(self, ref_prefix: str) -> None:
+        self._ref_prefix = ref_prefix
+        self._parts: dict[_Name, dict[int, Part]] = {}
+        self._progress_at: dict[_Name, float] = {}
+
+    def add(self, part: Part, answers: object, now: float) -> Range | None:
+        """Take a part; the range once it is whole.
+
+        Args:
+            part: The part.
+            answers: The request that it is an answer to, and who sent it.
+            now: On the protocol's clock.
+        """
+        if not 0 <= part.index < part.count:
+            return None
+        if part.count == 1:
+            return self._whole(part, [part])
+        name = (answers, part.start, part.end, part.count)
+        if name not in self._parts and len(self._parts) >= MAX_COUNT:
+            self._drop(min(self._progress_at, key=self._progress_at.__getitem__))
+        parts = self._parts.setdefault(name, {})
+        parts[part.index] = part
+        self._progress_at[name] = now
+        if len(parts) < part.count:
+            return None
+        self._drop(name)
+        return self._whole(part, [parts[index] for index in range(part.count)])
+
+    def drop_stale(self, before: float) -> None:
+        """Drop what made no progress since ``before``."""
+        for name in [name for name, at in self._progress_at.items() if at < before]:
+            self._drop(name)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def _drop(self, name: _Name) -> None:
+        del self._parts[name]
+        del self._progress_at[name]
+
+    def _whole(self, part: Part, parts: list[Part]) -> Range:
+        added: list[Entry] = []
+        removed: list[int] = []
+        for each in parts:
+            added.extend(each.entries(self._ref_prefix))
+            removed.extend(each.removed)
+        return Range(part.start, part.end, tuple(added), tuple(removed))
