@@ -16,7 +16,7 @@ it a leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -103,6 +103,11 @@ class TrackerProtocol:
     def origin(self) -> OriginId:
         return self._slice.origin
 
+    @property
+    def own(self) -> Slice:
+        """The node's own slice, to be read."""
+        return self._slice
+
     # In: from the application.
 
     def track(self, topic: str, key: str, meta: Meta, *, owner: int, hidden: bool = False) -> str:
@@ -171,12 +176,7 @@ class TrackerProtocol:
         ref = self._slice.next_ref
         new = self._slice.replace(old, add_refs(encoded, ref, old.ref), hidden=old.hidden)
         self._owners.put(new)
-        if old.hidden:
-            self._hidden.replace(old, new)
-        else:
-            self._visible.replace(old, new)
-            self.version += 1
-            self._events.append(Updated(old, new, self.version))
+        self._replace(old, new)
         return ref
 
     def hide(self, topic: str, key: str, *, owner: int) -> str:
@@ -212,6 +212,45 @@ class TrackerProtocol:
     def _remove(self, entry: Entry) -> None:
         self._slice.remove(entry)
         self._disappear(entry)
+
+    # In: from the replication.
+
+    def renew(self, origin: OriginId) -> None:
+        """Go on under another id: what is tracked here is tracked anew, under new refs."""
+        old_entries = list(self._slice)
+        self._slice = Slice(origin)
+        for old in old_entries:
+            meta = encode_meta(self._encoder, decode_meta(old.meta))
+            ref = self._slice.next_ref
+            new = self._slice.add(
+                old.topic, old.key, add_refs(meta, ref, old.ref), owner=old.owner, hidden=old.hidden
+            )
+            self._owners.put(new)
+            self._replace(old, new)
+
+    def change(self, removed: Iterable[Entry], added: Iterable[Entry]) -> None:
+        """Entries of another origin went and came, in one step.
+
+        Those of one owner, topic and key are an update, so that readers never see it missing.
+        """
+        successors = {(entry.owner, entry.topic, entry.key): entry for entry in added}
+        for old in removed:
+            new = successors.pop((old.owner, old.topic, old.key), None)
+            if new is None:
+                self._disappear(old)
+            else:
+                self._replace(old, new)
+        for new in successors.values():
+            self._appear(new)
+
+    def _replace(self, old: Entry, new: Entry) -> None:
+        if old.hidden or new.hidden:
+            self._disappear(old)
+            self._appear(new)
+            return
+        self._visible.replace(old, new)
+        self.version += 1
+        self._events.append(Updated(old, new, self.version))
 
     def _appear(self, entry: Entry) -> None:
         if entry.hidden:

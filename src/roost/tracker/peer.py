@@ -1,0 +1,124 @@
+"""What is known here of one other origin."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from roost.crdt.held import HeldSlice
+from roost.crdt.origin import OriginId
+from roost.crdt.slice import Range
+from roost.tracker.assembly import Assembly
+
+__all__ = ["Peer"]
+
+MAX_AHEAD_COUNT: Final = 100  # ranges beyond a gap; more are dropped, and repaired
+
+
+class Peer:
+    """One other origin: its slice as held here, and whether it lives.
+
+    All instants are on the protocol's clock, which a sleep of this process does not advance.
+
+    Attributes:
+        origin: Its id.
+        held: Its slice.
+        is_up: It is believed to live.
+        is_shown: Its entries are visible.
+        heard_at: When it was last known to live.
+        heard_directly_at: When a message of its own last came directly.
+        announced: The highest number that it is known to have broadcast.
+        digest: The hash in its last heartbeat.
+        versions: The message versions that it reads.
+        show_at: When it is shown at the latest; None if that is not pending.
+        gap_at: When what is missing is asked for; None if nothing is missing, or it is asked for.
+        request: Number of the request in flight; None if there is none.
+        request_ends_at: When the request is given up.
+        request_to: Name of the node that was asked.
+        attempts: Requests without an answer.
+        holders: Names of nodes that hold more of it than we do.
+        probe: Nonce of the probe in flight; None if there is none.
+        probe_ends_at: When it is down if it does not answer.
+        ahead: Ranges beyond a gap.
+        assembly: Ranges and snapshots that arrive in parts.
+    """
+
+    __slots__ = (
+        "ahead",
+        "announced",
+        "assembly",
+        "attempts",
+        "digest",
+        "gap_at",
+        "heard_at",
+        "heard_directly_at",
+        "held",
+        "holders",
+        "is_shown",
+        "is_up",
+        "origin",
+        "probe",
+        "probe_ends_at",
+        "request",
+        "request_ends_at",
+        "request_to",
+        "show_at",
+        "versions",
+    )
+
+    def __init__(self, origin: OriginId, now: float) -> None:
+        self.origin = origin
+        self.held = HeldSlice()
+        self.is_up = True
+        self.is_shown = False
+        self.heard_at = now
+        self.heard_directly_at = now
+        self.announced = 0
+        self.digest: int | None = None
+        self.versions = (1, 1)
+        self.show_at: float | None = None
+        self.gap_at: float | None = None
+        self.request: int | None = None
+        self.request_ends_at = 0.0
+        self.request_to = ""
+        self.attempts = 0
+        self.holders: set[str] = set()
+        self.probe: int | None = None
+        self.probe_ends_at = 0.0
+        self.ahead: list[Range] = []
+        self.assembly = Assembly(origin.ref_prefix)
+
+    @property
+    def name(self) -> str:
+        return self.origin.name
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether we hold less of it than there is."""
+        return self.held.seq < self.announced
+
+    def deadlines(self) -> list[float]:
+        """When something has to be done about it."""
+        deadlines = []
+        if self.show_at is not None:
+            deadlines.append(self.show_at)
+        if self.gap_at is not None:
+            deadlines.append(self.gap_at)
+        if self.request is not None:
+            deadlines.append(self.request_ends_at)
+        if self.probe is not None:
+            deadlines.append(self.probe_ends_at)
+        return deadlines
+
+    def keep_ahead(self, change: Range) -> None:
+        """Hold a range until the gap before it is closed."""
+        if change.start is not None and len(self.ahead) < MAX_AHEAD_COUNT:
+            self.ahead.append(change)
+            self.ahead.sort(key=lambda each: (each.start or 0, each.end))
+
+    def next_ahead(self) -> Range | None:
+        """Take the next range that can be applied; what is old is dropped."""
+        while self.ahead and self.held.reaches(self.ahead[0]):
+            change = self.ahead.pop(0)
+            if change.end > self.held.seq:
+                return change
+        return None
