@@ -1,0 +1,355 @@
+"""A cluster of trackers in one thread: the real protocol, a network that fails, and no clock.
+
+The simulation runs the protocol objects that a node runs. Every message is encoded and decoded; it
+may be late, lost, doubled or overtaken, as the options and the scenario say. All chance comes from
+the seed, so that a run is repeated exactly by its seed.
+
+A scenario is one line for each event::
+
+    sim = Simulation(seed=7, nodes="abc")
+    sim.a.track("room:1", "alice")
+    sim.run_until_quiet()
+    sim.partition("a", "bc")
+    sim.advance(40)
+    assert sim.b.keys("room:1") == []
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from roost.crdt.entry import Entry
+from roost.crdt.origin import OriginId
+from roost.tracker.messages import decode_message, encode_message
+from roost.tracker.meta import decode_meta
+from roost.tracker.protocol import Joined, Left, TrackerProtocol, Updated
+from roost.tracker.replication import Envelope, ReplicationOptions, ReplicationProtocol
+
+__all__ = ["Faults", "SimulatedNode", "Simulation"]
+
+WALL_CLOCK: Final = 1_700_000_000.0  # unix seconds when a simulation begins
+
+
+class Faults(msgspec.Struct, kw_only=True):
+    """What the network does to messages.
+
+    Args:
+        min_delay: Seconds that a message takes at least.
+        max_delay: Seconds that it takes at most.
+        loss: Probability that it is lost.
+        duplication: Probability that it arrives twice.
+        reordering: Whether messages of one link overtake each other.
+        hints: Whether nodes are told of links that die, and after how many seconds.
+    """
+
+    min_delay: float = 0.0005
+    max_delay: float = 0.005
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: bool = False
+    hints: float | None = None
+
+
+class SimulatedNode:
+    """One node, in one life.
+
+    Attributes:
+        name: Its name when it started; its tracker may have taken another one since.
+        tracker: Its tracker.
+        replication: Its conversation with the others.
+        shown: What somebody knows who was told its events and nothing else: ref → entry.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        name: str,
+        origin: OriginId,
+        options: ReplicationOptions,
+    ) -> None:
+        self.name = name
+        self.tracker = TrackerProtocol(origin)
+        self.replication = ReplicationProtocol(
+            self.tracker,
+            rng=random.Random(simulation.rng.random()),
+            new_nonce=lambda: simulation.rng.getrandbits(64),
+            now=simulation.now,
+            options=options,
+        )
+        self.shown: dict[str, Entry] = {}
+        self.is_paused = False
+        self.is_live = True
+        self.inbox: list[bytes] = []
+        self._simulation = simulation
+        self._last_owner = 0
+
+    # What an application does.
+
+    def track(self, topic: str, key: str, meta: Any = None, *, owner: int | None = None) -> int:
+        """Track ``key`` for a new owner, or for ``owner``, and return the owner."""
+        if owner is None:
+            self._last_owner += 1
+            owner = self._last_owner
+        self.tracker.track(topic, key, meta or {}, owner=owner)
+        self._simulation.settle(self)
+        return owner
+
+    def untrack(self, topic: str, key: str, *, owner: int) -> None:
+        self.tracker.untrack(topic, key, owner=owner)
+        self._simulation.settle(self)
+
+    def update(self, topic: str, key: str, meta: Any, *, owner: int) -> None:
+        self.tracker.update(topic, key, meta, owner=owner)
+        self._simulation.settle(self)
+
+    def end(self, owner: int) -> None:
+        """An owner ends, with all that it tracks."""
+        self.tracker.untrack_owner(owner)
+        self._simulation.settle(self)
+
+    # What it shows.
+
+    def keys(self, topic: str) -> list[str]:
+        """The keys that are visible in a topic, sorted."""
+        return sorted(self.tracker.keys(topic))
+
+    def visible(self) -> Counter[tuple[str, str, str]]:
+        """All that is visible: (topic, key, meta without refs)."""
+        return Counter(map(_content, self.tracker.list_all()))
+
+    def own(self) -> Counter[tuple[str, str, str]]:
+        """All that it tracks itself and does not hide."""
+        return Counter(_content(entry) for entry in self.tracker.own if not entry.hidden)
+
+
+class Simulation:
+    """A cluster, its network and its time.
+
+    Args:
+        seed: Of all chance.
+        nodes: Names of the nodes that start at once, a letter each.
+        faults: What the network does to messages; it may be changed at any time.
+        options: The periods of all nodes.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        nodes: Iterable[str] = "abc",
+        *,
+        faults: Faults | None = None,
+        options: ReplicationOptions | None = None,
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.now = 1_000.0
+        self.faults = faults or Faults()
+        self.options = options or ReplicationOptions()
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.sent: Counter[str] = Counter()
+        """Messages sent, by kind."""
+        self.sent_size = 0
+        self._cut: set[tuple[str, str]] = set()
+        self._actions: list[tuple[float, int, Callable[[], None]]] = []
+        self._action_count = 0
+        self._arrives_at: dict[tuple[str, str], float] = {}
+        for name in nodes:
+            self.start(name)
+
+    def __getattr__(self, name: str) -> SimulatedNode:
+        try:
+            return self.__dict__["nodes"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    # The scenario.
+
+    def start(self, name: str, *, clock_step: float = 0.0) -> SimulatedNode:
+        """Start a node, or start it again.
+
+        Args:
+            name: Its name.
+            clock_step: Seconds by which its wall clock is off.
+        """
+        incarnation = int((WALL_CLOCK + self.now + clock_step) * 1_000_000)
+        origin = OriginId(name, incarnation, self.rng.getrandbits(64))
+        node = self.nodes[name] = SimulatedNode(self, name, origin, self.options)
+        self.settle(node)
+        return node
+
+    def crash(self, name: str) -> None:
+        """A node is gone, without goodbye."""
+        node = self.nodes.pop(name)
+        node.is_live = False
+        if self.faults.hints is not None:
+            origin = node.tracker.origin
+            for other in self.nodes.values():
+                self._at(self.faults.hints, partial(self._hint, other, origin))
+
+    def stop(self, name: str) -> None:
+        """A node says goodbye and goes."""
+        node = self.nodes[name]
+        node.replication.close(self.now)
+        self.settle(node)
+        del self.nodes[name]
+        node.is_live = False
+
+    def pause(self, name: str) -> None:
+        """A node does nothing, and its messages wait for it."""
+        self.nodes[name].is_paused = True
+
+    def resume(self, name: str) -> None:
+        """It goes on, and handles first what waits."""
+        node = self.nodes[name]
+        node.is_paused = False
+        inbox, node.inbox = node.inbox, []
+        for data in inbox:
+            self._receive(node, data)
+        self._handle_timer(node)
+
+    def partition(self, *groups: str) -> None:
+        """Cut the links between groups of nodes, a letter each, both ways."""
+        for group in groups:
+            for other in groups:
+                if other is not group:
+                    for source in group:
+                        for target in other:
+                            self.cut(source, target)
+
+    def cut(self, source: str, target: str) -> None:
+        """Cut a link in one direction."""
+        self._cut.add((source, target))
+
+    def heal(self) -> None:
+        """Mend all links."""
+        self._cut.clear()
+
+    # Time.
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self._actions and self._actions[0][0] <= end:
+            at, _, action = heapq.heappop(self._actions)
+            self.now = at
+            action()
+        self.now = end
+
+    def run_until_quiet(self, limit: float = 120.0) -> float:
+        """Let time pass until all nodes that live show the same and hold it; return how long.
+
+        Raises:
+            AssertionError: They do not, within ``limit`` seconds.
+        """
+        began_at = self.now
+        while self.now < began_at + limit:
+            self.advance(0.25)
+            if self.disagreement() is None:
+                return self.now - began_at
+        raise AssertionError(f"seed {self.seed}: {self.disagreement()}")
+
+    # The oracle.
+
+    def disagreement(self) -> str | None:
+        """In what nodes that live differ from what they should show; None if in nothing."""
+        expected: Counter[tuple[str, str, str]] = Counter()
+        for node in self.nodes.values():
+            expected += node.own()
+        for node in self.nodes.values():
+            visible = node.visible()
+            if visible != expected:
+                extra, missing = visible - expected, expected - visible
+                return f"{node.name} shows {dict(extra)} too much, and {dict(missing)} too little"
+        return None
+
+    # The machinery.
+
+    def settle(self, node: SimulatedNode) -> None:
+        """Do what a shell does after any input: dispatch events, send messages, set the timer."""
+        for event in node.tracker.events():
+            match event:
+                case Joined(entry):
+                    assert entry.ref not in node.shown, "a join of what is shown"
+                    node.shown[entry.ref] = entry
+                case Left(entry):
+                    assert node.shown.pop(entry.ref) is not None
+                case Updated(old, new):
+                    assert node.shown.pop(old.ref) is not None
+                    node.shown[new.ref] = new
+        for envelope in node.replication.messages_to_send():
+            self._send(node, envelope)
+        timer = node.replication.next_timer()
+        if timer is not None:
+            self._at(max(timer - self.now, 0.0), lambda: self._timer(node, timer))
+
+    def _timer(self, node: SimulatedNode, timer: float) -> None:
+        if node.is_live and not node.is_paused and node.replication.next_timer() == timer:
+            self._handle_timer(node)
+
+    def _handle_timer(self, node: SimulatedNode) -> None:
+        node.replication.handle_timer(self.now)
+        self.settle(node)
+
+    def _send(self, node: SimulatedNode, envelope: Envelope) -> None:
+        data = encode_message(envelope.message)
+        if envelope.to is None:
+            targets = [name for name in self.nodes if name != node.name]
+        else:
+            targets = [
+                name for name in self.nodes if self.nodes[name].tracker.origin.name == envelope.to
+            ]
+        for target in targets:
+            self.sent[type(envelope.message).__name__] += 1
+            self.sent_size += len(data)
+            copies = 2 if self.rng.random() < self.faults.duplication else 1
+            for _ in range(copies):
+                if self.rng.random() >= self.faults.loss:
+                    self._transmit(node.name, target, data)
+
+    def _transmit(self, source: str, target: str, data: bytes) -> None:
+        if (source, target) in self._cut:
+            return
+        faults = self.faults
+        at = self.now + faults.min_delay + self.rng.random() * (faults.max_delay - faults.min_delay)
+        if not faults.reordering:
+            at = max(at, self._arrives_at.get((source, target), 0.0))
+            self._arrives_at[source, target] = at
+        self._at(at - self.now, lambda: self._arrive(source, target, data))
+
+    def _arrive(self, source: str, target: str, data: bytes) -> None:
+        node = self.nodes.get(target)
+        if node is None or (source, target) in self._cut:
+            return
+        if node.is_paused:
+            node.inbox.append(data)
+        else:
+            self._receive(node, data)
+
+    def _receive(self, node: SimulatedNode, data: bytes) -> None:
+        message = decode_message(data)
+        assert message is not None, "the simulation sends what it can read"
+        node.replication.receive(message, self.now)
+        self.settle(node)
+
+    def _hint(self, node: SimulatedNode, origin: OriginId) -> None:
+        if node.is_live and not node.is_paused:
+            node.replication.link_down(origin, self.now)
+            self.settle(node)
+
+    def _at(self, delay: float, action: Callable[[], None]) -> None:
+        self._action_count += 1
+        heapq.heappush(self._actions, (self.now + delay, self._action_count, action))
+
+
+def _content(entry: Entry) -> tuple[str, str, str]:
+    meta = decode_meta(entry.meta)
+    meta.pop("phx_ref", None)
+    meta.pop("phx_ref_prev", None)
+    return entry.topic, entry.key, repr(sorted(meta.items()))
