@@ -16,6 +16,7 @@ A scenario is one line for each event::
 
 from __future__ import annotations
 
+import copy
 import heapq
 import random
 from collections import Counter
@@ -27,12 +28,12 @@ import msgspec
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
-from roost.tracker.messages import decode_message, encode_message
+from roost.tracker.messages import TrackerMessage, decode_message, encode_message
 from roost.tracker.meta import decode_meta
-from roost.tracker.protocol import Joined, Left, TrackerProtocol, Updated
+from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.tracker.replication import Envelope, ReplicationOptions, ReplicationProtocol
 
-__all__ = ["Faults", "SimulatedNode", "Simulation"]
+__all__ = ["Faults", "HeldMessages", "SimulatedNode", "Simulation"]
 
 WALL_CLOCK: Final = 1_700_000_000.0  # unix seconds when a simulation begins
 
@@ -65,6 +66,7 @@ class SimulatedNode:
         tracker: Its tracker.
         replication: Its conversation with the others.
         shown: What somebody knows who was told its events and nothing else: ref → entry.
+        events: All that it told, in order.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SimulatedNode:
             options=options,
         )
         self.shown: dict[str, Entry] = {}
+        self.events: list[TrackerEvent] = []
         self.is_paused = False
         self.is_live = True
         self.inbox: list[bytes] = []
@@ -129,6 +132,58 @@ class SimulatedNode:
         return Counter(_content(entry) for entry in self.tracker.own if not entry.hidden)
 
 
+class HeldMessages:
+    """Messages that the network holds for as long as the scenario says.
+
+    Args:
+        simulation: Where.
+        kinds: Types of the messages; none: all.
+        source: Node that sends them; None: any.
+        target: Node that they are for; None: any.
+        copies: They arrive all the same, and only copies are held.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        kinds: tuple[type[TrackerMessage], ...],
+        source: str | None,
+        target: str | None,
+        *,
+        copies: bool,
+    ) -> None:
+        self.messages: list[tuple[str, str, TrackerMessage]] = []
+        """(source, target, message), in the order in which they were sent."""
+        self.copies = copies
+        self._simulation = simulation
+        self._kinds = kinds
+        self._source = source
+        self._target = target
+        self._is_open = True
+
+    def matches(self, source: str, target: str, message: TrackerMessage) -> bool:
+        return (
+            self._is_open
+            and (not self._kinds or isinstance(message, self._kinds))
+            and self._source in (None, source)
+            and self._target in (None, target)
+        )
+
+    def stop(self) -> None:
+        """Hold no more; what is held stays."""
+        self._is_open = False
+
+    def deliver(self) -> None:
+        """All that is held arrives, in order; a second call delivers it again."""
+        for _, target, message in list(self.messages):
+            self._simulation.deliver(target, message)
+
+    def release(self) -> None:
+        """Hold no more, and deliver what is held."""
+        self.stop()
+        self.deliver()
+
+
 class Simulation:
     """A cluster, its network and its time.
 
@@ -154,9 +209,10 @@ class Simulation:
         self.options = options or ReplicationOptions()
         self.nodes: dict[str, SimulatedNode] = {}
         self.sent: Counter[str] = Counter()
-        """Messages sent, by kind."""
+        """Messages sent, by kind; one to a node that is gone is one."""
         self.sent_size = 0
         self._cut: set[tuple[str, str]] = set()
+        self._holds: list[HeldMessages] = []
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._action_count = 0
         self._arrives_at: dict[tuple[str, str], float] = {}
@@ -171,15 +227,18 @@ class Simulation:
 
     # The scenario.
 
-    def start(self, name: str, *, clock_step: float = 0.0) -> SimulatedNode:
+    def start(
+        self, name: str, *, called: str | None = None, clock_step: float = 0.0
+    ) -> SimulatedNode:
         """Start a node, or start it again.
 
         Args:
             name: Its name.
+            called: The name that it was configured with, if that is another one's.
             clock_step: Seconds by which its wall clock is off.
         """
         incarnation = int((WALL_CLOCK + self.now + clock_step) * 1_000_000)
-        origin = OriginId(name, incarnation, self.rng.getrandbits(64))
+        origin = OriginId(called or name, incarnation, self.rng.getrandbits(64))
         node = self.nodes[name] = SimulatedNode(self, name, origin, self.options)
         self.settle(node)
         return node
@@ -192,6 +251,18 @@ class Simulation:
             origin = node.tracker.origin
             for other in self.nodes.values():
                 self._at(self.faults.hints, partial(self._hint, other, origin))
+
+    def clone(self, name: str, copied_to: str) -> SimulatedNode:
+        """Copy a node with all that it knows, its id included, as one copies a virtual machine."""
+        node = self.nodes[name]
+        clone = SimulatedNode(self, copied_to, node.tracker.origin, self.options)
+        clone.tracker, clone.replication, clone.shown = copy.deepcopy(
+            (node.tracker, node.replication, node.shown)
+        )
+        clone._last_owner = node._last_owner
+        self.nodes[copied_to] = clone
+        self.settle(clone)
+        return clone
 
     def stop(self, name: str) -> None:
         """A node says goodbye and goes."""
@@ -230,6 +301,52 @@ class Simulation:
     def heal(self) -> None:
         """Mend all links."""
         self._cut.clear()
+
+    def detach(self, name: str) -> None:
+        """A node loses its attachment to the network, and knows it."""
+        self.partition(name, "".join(other for other in self.nodes if other != name))
+        self.nodes[name].replication.detached(self.now)
+        self.settle(self.nodes[name])
+
+    def attach(self, name: str) -> None:
+        """It has it again."""
+        self._cut = {link for link in self._cut if name not in link}
+        self.nodes[name].replication.attached(self.now)
+        self.settle(self.nodes[name])
+
+    def restart_engine(self, seconds: float) -> None:
+        """What all nodes are attached to restarts: each sees all links die, and then why."""
+        for node in self.nodes.values():
+            for other in self.nodes.values():
+                if other is not node:
+                    self.hint(node.name, other.tracker.origin)
+        for name in self.nodes:
+            self.detach(name)
+        self.advance(seconds)
+        for name in self.nodes:
+            self.attach(name)
+
+    def hint(self, name: str, origin: OriginId) -> None:
+        """A node is told that its link to an origin is gone."""
+        self._hint(self.nodes[name], origin)
+
+    def hold(
+        self,
+        *kinds: type[TrackerMessage],
+        source: str | None = None,
+        target: str | None = None,
+        copies: bool = False,
+    ) -> HeldMessages:
+        """Hold messages that are sent from now on; the arguments are those of ``HeldMessages``."""
+        held = HeldMessages(self, kinds, source, target, copies=copies)
+        self._holds.append(held)
+        return held
+
+    def deliver(self, target: str, message: TrackerMessage) -> None:
+        """A message arrives at a node now, wherever it comes from."""
+        node = self.nodes.get(target)
+        if node is not None:
+            self._receive(node, encode_message(message))
 
     # Time.
 
@@ -274,6 +391,7 @@ class Simulation:
     def settle(self, node: SimulatedNode) -> None:
         """Do what a shell does after any input: dispatch events, send messages, set the timer."""
         for event in node.tracker.events():
+            node.events.append(event)
             match event:
                 case Joined(entry):
                     assert entry.ref not in node.shown, "a join of what is shown"
@@ -305,9 +423,18 @@ class Simulation:
             targets = [
                 name for name in self.nodes if self.nodes[name].tracker.origin.name == envelope.to
             ]
+            if not targets:
+                self.sent[type(envelope.message).__name__] += 1
         for target in targets:
             self.sent[type(envelope.message).__name__] += 1
             self.sent_size += len(data)
+            is_held = False
+            for held in self._holds:
+                if held.matches(node.name, target, envelope.message):
+                    held.messages.append((node.name, target, envelope.message))
+                    is_held = is_held or not held.copies
+            if is_held:
+                continue
             copies = 2 if self.rng.random() < self.faults.duplication else 1
             for _ in range(copies):
                 if self.rng.random() >= self.faults.loss:
