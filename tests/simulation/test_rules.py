@@ -397,6 +397,27 @@ def test_digests_pass_a_goodbye_on():
     assert sim.c.keys(ROOM) == []
 
 
+def test_a_closing_node_says_nothing_after_its_goodbye():
+    """Channels end, links die and messages come after the goodbye, and nothing is sent."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    owner = 1
+    tracker.track(ROOM, "alice", {}, owner=owner)
+
+    replication.close(1.0)
+    assert kinds(replication.messages_to_send()) == [Goodbye]
+
+    tracker.untrack_owner(owner)
+    replication.receive(Hello(OTHER, 0), 1.0)
+    replication.link_down(OTHER, 1.0)
+    replication.detached(1.0)
+    replication.attached(1.0)
+    replication.close(1.0)
+    replication.handle_timer(5.0)
+    assert replication.messages_to_send() == []
+    assert replication.next_timer() is None
+
+
 # 3. Repair.
 
 

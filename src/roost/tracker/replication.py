@@ -645,7 +645,9 @@ class ReplicationProtocol:
     # Sending.
 
     def _broadcast(self, message: TrackerMessage) -> None:
-        self._out.append(Envelope(None, message))
+        if not self._is_closed:
+            self._out.append(Envelope(None, message))
 
     def _send(self, to: str, message: TrackerMessage) -> None:
-        self._out.append(Envelope(to, message))
+        if not self._is_closed:
+            self._out.append(Envelope(to, message))
