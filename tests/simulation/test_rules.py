@@ -343,6 +343,33 @@ def test_a_clone_and_its_model_part():
     assert sim.b.tracker.count_entries(ROOM) == 4
 
 
+def test_of_two_nodes_with_one_name_one_is_renamed():
+    """Two nodes are configured with one name: within seconds they go on under two."""
+    sim = Simulation(nodes="bc")
+    sim.start("a").track(ROOM, "alice")
+    sim.start("x", called="a").track(ROOM, "bob")
+
+    assert sim.run_until_quiet() < DOWN
+    sim.advance(A_WHILE)
+
+    assert sim.disagreement() is None
+    names = sorted(sim.nodes[name].tracker.origin.name for name in "ax")
+    assert names[0] == "a"
+    assert names[1].startswith("a~")
+    assert sim.a.replication.counters["renamed"] + sim.x.replication.counters["renamed"] == 1
+
+
+def test_our_own_words_refute_nobody():
+    """What a node says to its namesake comes back to it, where both listen to one name."""
+    tracker, replication = protocol()
+
+    sent = answers(replication, Heartbeat(OriginId("b", 9, 0), 0, 0))
+    answers(replication, *(each.message for each in sent))
+
+    assert kinds(sent) == [Superseded]
+    assert tracker.origin == OWN
+
+
 def test_a_goodbye_is_not_undone_by_what_it_overtook():
     """A change that arrives after the goodbye of its origin revives nobody."""
     sim = Simulation()

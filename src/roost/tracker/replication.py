@@ -213,6 +213,8 @@ class ReplicationProtocol:
         if isinstance(message, Goodbye):
             self._close(message.sender)
             return
+        if isinstance(message, Superseded) and message.sender == self._own_id:
+            return  # we said it, to a namesake, and listen to that name ourselves
         if isinstance(message, Alive) and message.asker != self._own_id.name:
             self._send(message.asker, message)  # we are the relay
             return
