@@ -424,6 +424,18 @@ def test_digests_pass_a_goodbye_on():
     assert sim.c.keys(ROOM) == []
 
 
+def test_a_goodbye_is_not_passed_on_for_ever():
+    """Two nodes that remember a goodbye do not remind each other of it when one has forgotten."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+
+    answers(replication, Digest(OTHER, ((OTHER, 0),), (OriginId("c", 1, 3),)))
+    (answer,) = answers(replication, Hello(OTHER, 0))
+
+    assert isinstance(answer.message, Digest)
+    assert answer.message.closed == ()
+
+
 def test_a_closing_node_says_nothing_after_its_goodbye():
     """Channels end, links die and messages come after the goodbye, and nothing is sent."""
     tracker, replication = protocol()

@@ -559,7 +559,9 @@ class ReplicationProtocol:
 
     def _receive_digest(self, digest: Digest) -> None:
         for origin in digest.closed:
-            self._close(origin)
+            # None is remembered on hearsay, or nodes would remind each other for ever.
+            if origin.name in self._names:
+                self._close(origin)
         for origin, seq in digest.seqs:
             if origin == self._own_id:
                 if seq > self._broadcast_seq:  # somebody else makes changes under our id
