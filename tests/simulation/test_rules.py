@@ -35,6 +35,7 @@ from roost.tracker.messages import (
 )
 from roost.tracker.protocol import Joined, Left, TrackerProtocol
 from roost.tracker.replication import (
+    MAX_FLOORS,
     Envelope,
     ReplicationOptions,
     ReplicationProtocol,
@@ -257,6 +258,18 @@ def test_an_id_that_was_forgotten_is_welcome_when_it_lives():
 
     assert sim.a.tracker.origin == origin
     assert sim.b.keys(ROOM) == ["alice"]
+
+
+def test_floors_are_bounded():
+    """Of more names than are remembered, the one that was forgotten first may come back."""
+    _, replication = protocol()
+    for n in range(MAX_FLOORS + 1):
+        answers(replication, Goodbye(OriginId(f"a{n}", 1, n)))
+
+    answers(replication, Heartbeat(OriginId("a0", 1, 0), 0, 0))
+    answers(replication, Heartbeat(OriginId("a1", 1, 1), 0, 0))
+
+    assert [peer.name for peer in replication.peers] == ["a0"]
 
 
 @pytest.mark.parametrize("pause", [0.0, DOWN + A_WHILE, PERMDOWN + A_WHILE])

@@ -327,7 +327,7 @@ class ReplicationProtocol:
         }
         while self._floors:
             name, floor = next(iter(self._floors.items()))
-            if floor.until > self._clock and len(self._floors) <= MAX_FLOORS:
+            if floor.until > self._clock:
                 break
             del self._floors[name]
 
@@ -522,6 +522,8 @@ class ReplicationProtocol:
         self._floors.pop(origin.name, None)
         until = self._clock + self.options.permdown_period
         self._floors[origin.name] = _Floor(origin, is_closed, until)
+        if len(self._floors) > MAX_FLOORS:
+            self._floors.popitem(last=False)
 
     def _drop(self, peer: Peer) -> None:
         self._hide(peer)
