@@ -826,6 +826,36 @@ def test_a_hint_about_an_earlier_life_says_nothing_of_the_next():
     assert sim.b.keys(ROOM) == ["alice"]
 
 
+def test_hints_that_repeat_do_not_put_off_the_end():
+    """An adapter that tries a dead link every second does not keep its node up."""
+    sim = Simulation()
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    origin = sim.a.tracker.origin
+    sim.crash("a")
+
+    for _ in range(3):
+        sim.hint("b", origin)
+        sim.advance(1)
+
+    assert sim.b.keys(ROOM) == []
+
+
+def test_hints_that_repeat_are_one_link():
+    """Three hints of one link are not three links."""
+    sim = Simulation(nodes="abcd")
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    origin = sim.a.tracker.origin
+    sim.crash("a")
+
+    for _ in range(3):
+        sim.hint("b", origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert sim.b.keys(ROOM) == []
+
+
 def test_most_links_gone_at_once_is_no_hint():
     """A node that loses three of four links at once blames itself, and not the others."""
     sim = Simulation(nodes="abcde")

@@ -164,7 +164,7 @@ class ReplicationProtocol:
         self._refuted_at: float | None = None
         self._is_closed = False
         self._is_detached = False
-        self._link_losses: list[float] = []
+        self._link_losses: dict[OriginId, float] = {}
         self._say_hello()
 
     # In: from the shell.
@@ -176,8 +176,10 @@ class ReplicationProtocol:
         if peer is None or not peer.is_up or self._is_detached:
             return
         grace = self.options.probe_grace
-        self._link_losses = [at for at in self._link_losses if at > self._clock - grace]
-        self._link_losses.append(self._clock)
+        self._link_losses = {
+            each: at for each, at in self._link_losses.items() if at > self._clock - grace
+        }
+        self._link_losses[origin] = self._clock
         up_count = sum(each.is_up for each in self._peers.values())
         if up_count >= 3 and len(self._link_losses) > up_count / 2:
             # Rather than most of them, it is us, or what is between: let the silence decide.
@@ -185,7 +187,8 @@ class ReplicationProtocol:
                 if each.probe is not None and not self._is_silent(each):
                     each.probe = None
             return
-        self._suspect(peer)
+        if peer.probe is None:
+            self._suspect(peer)
 
     def detached(self, now: float) -> None:
         """Our own attachment is gone, which says nothing about others."""
