@@ -873,6 +873,20 @@ def test_most_links_gone_at_once_is_no_hint():
     assert not [event for event in sim.a.events if isinstance(event, Left)]
 
 
+@pytest.mark.parametrize("seconds", [1.0, 10.0, 25.0])
+def test_a_restart_of_the_engine_hides_nobody(seconds: float):
+    """Redis restarts: every node sees every link die, and no client sees anybody leave."""
+    sim = Simulation(nodes="ab")
+    sim.a.track(ROOM, "alice")
+    sim.b.track(ROOM, "bob")
+    sim.run_until_quiet()
+
+    sim.restart_engine(seconds)
+    sim.advance(A_WHILE)
+
+    assert not [event for event in (*sim.a.events, *sim.b.events) if isinstance(event, Left)]
+
+
 def test_hints_are_ignored_while_detached():
     """Links that die because our own attachment is gone say nothing about others."""
     sim = Simulation(nodes="ab")

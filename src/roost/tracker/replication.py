@@ -194,6 +194,8 @@ class ReplicationProtocol:
         """Our own attachment is gone, which says nothing about others."""
         self._advance(now)
         self._is_detached = True
+        for peer in self._peers.values():
+            peer.probe = None  # its answer would not reach us
 
     def attached(self, now: float) -> None:
         """It is back."""
@@ -321,7 +323,12 @@ class ReplicationProtocol:
                 self._forget(peer)
             elif peer.is_up and silence > self.options.down_period:
                 self._down(peer)
-            elif peer.is_up and self._is_silent(peer) and peer.probe is None:
+            elif (
+                peer.is_up
+                and peer.probe is None
+                and self._is_silent(peer)
+                and not self._is_detached
+            ):
                 self._suspect(peer)
         self._asked = {
             nonce: (origin, ends_at)
