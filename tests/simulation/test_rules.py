@@ -554,6 +554,22 @@ def test_quiet_nodes_send_heartbeats_only():
     assert set(sim.sent) == {"Heartbeat"}
 
 
+def test_nodes_fall_quiet_while_a_dead_one_is_remembered():
+    """A newcomer that never knew a dead node does not talk about it for 20 minutes."""
+    sim = Simulation()
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    sim.crash("a")
+    sim.advance(DOWN + A_WHILE)
+    sim.start("d")
+    sim.advance(A_WHILE)
+    sim.sent.clear()
+
+    sim.advance(A_WHILE)
+
+    assert set(sim.sent) == {"Heartbeat"}
+
+
 def test_a_full_digest_goes_to_one_peer_at_a_tick():
     """A heartbeat does not grow with the cluster; only one peer gets the digest."""
     _, replication = protocol()
