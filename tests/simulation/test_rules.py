@@ -699,6 +699,29 @@ def test_changes_beyond_a_transfer_are_applied_after_it():
     assert sim.sent["Request"] == 1
 
 
+def test_a_transfer_that_ends_behind_is_followed_by_the_next():
+    """An answer that does not bring all is no reason to wait for its time to be over."""
+    sim = Simulation()
+    sim.run_until_quiet()
+    lost = sim.hold(Changes, target="c")
+    answer = sim.hold(Transfer, target="c")
+    sim.a.track(ROOM, "alice")
+    sim.advance(0.1)
+    sim.deliver("c", Heartbeat(sim.a.tracker.origin, 1, 0))
+    sim.advance(OPTIONS.repair_delay + 0.1)
+    sim.a.track(ROOM, "bob")
+    sim.advance(0.1)
+    sim.deliver("c", Heartbeat(sim.a.tracker.origin, 2, 0))
+    lost.stop()
+
+    answer.release()
+    assert len(answer.messages) == 1
+    assert sim.c.keys(ROOM) == ["alice"]
+
+    sim.advance(OPTIONS.repair_delay + 0.1)
+    assert sim.c.keys(ROOM) == ["alice", "bob"]
+
+
 def test_an_old_transfer_changes_nothing():
     """A snapshot that is complete after newer changes came is ignored."""
     sim = Simulation()

@@ -639,8 +639,13 @@ class ReplicationProtocol:
         if transfer.number == peer.request:
             timeout = max(self.options.request_timeout, 2 * self.options.heartbeat_period)
             peer.request_ends_at = max(peer.request_ends_at, self._clock + timeout)
+        seq = peer.held.seq
         self._announced(peer, transfer.part.end)
         self._receive_part(peer, transfer.part, (transfer.sender, transfer.number))
+        if transfer.number == peer.request and peer.held.seq > seq:
+            # It is whole, and not all there is: ask for the rest.
+            peer.request, peer.attempts = None, 0
+            self._announced(peer, peer.announced)
 
     def _receive_part(self, peer: Peer, part: Part, answers: object) -> None:
         change: Range | None = peer.assembly.add(part, answers, self._clock)
