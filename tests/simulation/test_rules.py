@@ -1048,3 +1048,22 @@ def test_a_lost_change_is_repaired_within_a_heartbeat(seed: int):
     took = sim.run_until_quiet()
 
     assert took <= HEARTBEAT + OPTIONS.repair_delay + 0.25
+
+
+def test_traffic_goes_quiet_when_the_dead_have_the_last_word():
+    """What only a dead node had is not asked for again and again."""
+    sim = Simulation()
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    sim.hold(Changes, source="a")
+    sim.a.track(ROOM, "bob")
+    sim.advance(0.1)
+    for name in "bc":
+        sim.deliver(name, Heartbeat(sim.a.tracker.origin, 2, 0))
+    sim.crash("a")
+    sim.advance(DOWN + A_WHILE)
+    sim.sent.clear()
+
+    sim.advance(DOWN)
+
+    assert set(sim.sent) == {"Heartbeat"}

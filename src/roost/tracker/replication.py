@@ -609,8 +609,10 @@ class ReplicationProtocol:
             to = peer.name
         elif others:
             to = self._rng.choice(others)
-        else:
+        elif peer.is_up:
             to = peer.name
+        else:
+            return  # until it lives, or somebody says that it holds more
         self._last_number += 1
         peer.request, peer.request_to = self._last_number, to
         backoff = min(2**peer.attempts, 8) * (1 + self._rng.random() * JITTER)
