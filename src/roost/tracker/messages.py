@@ -16,6 +16,7 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range
+from roost.strict_json import DECODE_ERRORS, decode_json
 
 __all__ = [
     "VERSIONS",
@@ -39,6 +40,7 @@ __all__ = [
 VERSIONS: Final = (1, 1)
 """The lowest and the highest version of the messages that this node reads."""
 
+MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
 MAX_PART_SIZE: Final = 262_144  # bytes of metas in one part, the last entry excluded
 
@@ -194,11 +196,35 @@ def encode_message(message: TrackerMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> TrackerMessage | None:
-    """The message in ``data``; None if it is none that this version knows."""
+    """The message in ``data``; None if it is none that this version knows, or it is unsound."""
     try:
-        return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        message = _decoder.decode(data)
+        _check_origin(message.sender)
+        match message:
+            case Changes(sender, part):
+                _check_part(part, sender)
+            case Transfer(_, origin, _, part):
+                _check_origin(origin)
+                _check_part(part, origin)
+            case Superseded(_, highest):
+                _check_origin(highest)
+    except DECODE_ERRORS:
         return None
+    return message
+
+
+def _check_origin(origin: OriginId) -> None:
+    """Refs spell the nonce, and the next life counts on from the incarnation."""
+    if not (0 <= origin.incarnation < MAX_INCARNATION and origin.nonce >= 0):
+        raise ValueError(f"not an id: {origin!r}")
+
+
+def _check_part(part: Part, origin: OriginId) -> None:
+    """Metas go to clients as they are: they must be JSON, and carry the ref of their entry."""
+    for _, _, meta, _, seq, _ in part.added:
+        decoded = decode_json(meta)
+        if type(decoded) is not dict or decoded.get("phx_ref") != origin.ref(seq):
+            raise ValueError("not the meta of its entry")
 
 
 def split(change: Range) -> list[Part]:
