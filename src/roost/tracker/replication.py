@@ -226,8 +226,11 @@ class ReplicationProtocol:
         if isinstance(message, Alive):
             self._receive_alive(message)
             return
-        if isinstance(message, Probe) and message.via not in (None, self._own_id.name):
-            self._receive_probe(message)  # relayed, and old for all we know: no sign of life
+        if isinstance(message, Probe):
+            # Answered whoever asks, or two nodes that forgot each other would both ask for ever.
+            self._receive_probe(message)
+            if message.via in (None, self._own_id.name):  # relayed, it is no sign of life
+                self._hear(message.sender)
             return
         peer = self._hear(message.sender)
         if peer is None:
@@ -249,8 +252,6 @@ class ReplicationProtocol:
                 self._receive_request(message)
             case Transfer():
                 self._receive_transfer(message)
-            case Probe():
-                self._receive_probe(message)
             case Superseded(_, highest):
                 if highest.name == self._own_id.name and highest > self._own_id:
                     self._refuted(highest)
