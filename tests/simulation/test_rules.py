@@ -141,6 +141,8 @@ def test_relayed_state_of_a_down_origin_is_taken_silently():
 
     assert sim.b.keys(ROOM) == ["alice", "bob"]
     assert sim.c.keys(ROOM) == []
+    assert told(sim.c, Joined, "alice") == 1
+    assert told(sim.c, Joined, "bob") == 0
     assert [len(peer.held) for peer in sim.c.replication.peers if peer.name == "a"] == [2]
 
 
