@@ -5,6 +5,7 @@
 #   CHROMIUM=  the browser for the tests
 #   HOST= PORT=  where the demo and the interop app listen; HOST= only as an argument of make,
 #              as some shells export a HOST that is another thing
+#   SEEDS=     how many random histories of a cluster `make simulate` plays
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
 #              for uv in `make lock`
 
@@ -13,6 +14,7 @@ SHELL := /bin/sh
 
 HOST := 127.0.0.1
 PORT ?= 4000
+SEEDS ?= 10000
 ARGS ?=
 
 BIN := .venv/bin
@@ -22,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT) \
     --no-access-log --ws-per-message-deflate false --ws-ping-interval 0
 
-.PHONY: help demo interop test lint format lock bench clean
+.PHONY: help demo interop test lint format lock bench simulate clean
 
 help: ## list what there is to do (this)
 	@echo "make VERB, where VERB is one of:"
@@ -51,6 +53,9 @@ format: .venv/dev ## put the code in the usual form
 
 bench: .venv/dev ## run the benchmarks
 	$(BIN)/python -m bench $(ARGS)
+
+simulate: .venv/dev ## play SEEDS (10000) random histories of a cluster under all faults
+	$(BIN)/python -m tests.simulation $(SEEDS)
 
 # What is pinned stays pinned: `make lock ARGS=--upgrade` takes the newest releases.
 # server.txt is made within dev.txt, so that both fit into one .venv in either order.

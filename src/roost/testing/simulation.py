@@ -20,7 +20,7 @@ import copy
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -211,8 +211,11 @@ class Simulation:
         self.sent: Counter[str] = Counter()
         """Messages sent, by kind; one to a node that is gone is one."""
         self.sent_size = 0
+        self.watchers: list[Callable[[SimulatedNode, Sequence[TrackerEvent]], None]] = []
+        """Called after each input of a node, with its events."""
         self._cut: set[tuple[str, str]] = set()
         self._holds: list[HeldMessages] = []
+        self._slow: dict[tuple[str, str], float] = {}
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._action_count = 0
         self._arrives_at: dict[tuple[str, str], float] = {}
@@ -298,9 +301,14 @@ class Simulation:
         """Cut a link in one direction."""
         self._cut.add((source, target))
 
+    def slow(self, source: str, target: str, delay: float) -> None:
+        """Let messages of a link take ``delay`` seconds more."""
+        self._slow[source, target] = delay
+
     def heal(self) -> None:
         """Mend all links."""
         self._cut.clear()
+        self._slow.clear()
 
     def detach(self, name: str) -> None:
         """A node loses its attachment to the network, and knows it."""
@@ -390,7 +398,8 @@ class Simulation:
 
     def settle(self, node: SimulatedNode) -> None:
         """Do what a shell does after any input: dispatch events, send messages, set the timer."""
-        for event in node.tracker.events():
+        events = node.tracker.events()
+        for event in events:
             node.events.append(event)
             match event:
                 case Joined(entry):
@@ -406,6 +415,8 @@ class Simulation:
         timer = node.replication.next_timer()
         if timer is not None:
             self._at(max(timer - self.now, 0.0), lambda: self._timer(node, timer))
+        for watcher in self.watchers:
+            watcher(node, events)
 
     def _timer(self, node: SimulatedNode, timer: float) -> None:
         if node.is_live and not node.is_paused and node.replication.next_timer() == timer:
@@ -445,6 +456,7 @@ class Simulation:
             return
         faults = self.faults
         at = self.now + faults.min_delay + self.rng.random() * (faults.max_delay - faults.min_delay)
+        at += self._slow.get((source, target), 0.0)
         if not faults.reordering:
             at = max(at, self._arrives_at.get((source, target), 0.0))
             self._arrives_at[source, target] = at
