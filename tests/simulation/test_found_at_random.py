@@ -17,3 +17,20 @@ def test_nodes_that_forgot_each_other_meet_again():
     oracle.judge(delay=0.005)
 
     assert sim.b.keys("room:1") == ["alice"]
+
+
+def test_nobody_waits_for_answers_to_what_was_asked_while_the_origin_was_away():
+    """A node that comes back is asked at once, however often it did not answer before."""
+    sim = Simulation(nodes="abc")
+    sim.advance(1)
+    sim.cut("a", "c")
+    sim.cut("c", "b")
+    sim.a.track("room:1", "alice")
+    sim.advance(35)
+
+    assert sim.c.keys("room:1") == []
+
+    sim.heal()
+    sim.advance(sim.options.heartbeat_period + sim.options.repair_delay + 0.02)
+
+    assert sim.c.keys("room:1") == ["alice"]

@@ -58,8 +58,9 @@ class Periods:
         self.goodbye = delay
         self.hint = options.probe_grace + delay
         # A heartbeat tells what is missing, or brings the node up, and one more shows it in any
-        # case. Whoever was asked just before the faults stopped may be one that is gone.
-        transfer = options.repair_delay + 2 * options.request_timeout + 4 * delay
+        # case. Whoever was asked while messages were lost is given up only after its back-off.
+        backoff = options.request_timeout * replication.MAX_BACKOFF * (1 + replication.JITTER)
+        transfer = options.repair_delay + backoff + 4 * delay
         self.repair = delay + 2 * heartbeat + transfer
         self.silence = delay + options.down_period + heartbeat
         # Each of a pair hears of the other by its heartbeat, and takes a new id at most twice

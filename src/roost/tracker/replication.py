@@ -57,6 +57,7 @@ __all__ = ["Envelope", "ReplicationOptions", "ReplicationProtocol"]
 MAX_FLOORS: Final = 4_096  # names; beyond, the oldest is forgotten
 MAX_ASKED: Final = 1_000  # probes of origins that are no peers; more wait for the next digest
 PROBE_RELAYS: Final = 3  # peers that pass a probe on
+MAX_BACKOFF: Final = 8  # times request_timeout
 SUSPECT_HEARTBEATS: Final = 3  # missed
 RESOLUTION: Final = 1e-6  # seconds: sums of floats miss a deadline by less
 JITTER: Final = 0.25  # of a heartbeat, so that nodes that start together do not beat together
@@ -451,6 +452,9 @@ class ReplicationProtocol:
         if not peer.is_up:
             peer.is_up = True
             peer.show_at = self._clock + self.options.heartbeat_period
+            # What was asked for while it was away, and how often, says nothing any more.
+            peer.request, peer.attempts = None, 0
+            peer.gap_at = self._clock + self.options.repair_delay
             self._send(peer.name, Hello(self._own_id, self._broadcast_seq))
 
     def _suspect(self, peer: Peer) -> None:
@@ -616,7 +620,7 @@ class ReplicationProtocol:
             return  # until it lives, or somebody says that it holds more
         self._last_number += 1
         peer.request, peer.request_to = self._last_number, to
-        backoff = min(2**peer.attempts, 8) * (1 + self._rng.random() * JITTER)
+        backoff = min(2**peer.attempts, MAX_BACKOFF) * (1 + self._rng.random() * JITTER)
         peer.request_ends_at = self._clock + self.options.request_timeout * backoff
         peer.attempts += 1
         self._send(to, Request(self._own_id, peer.origin, peer.held.seq, self._last_number))
