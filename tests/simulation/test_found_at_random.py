@@ -34,3 +34,20 @@ def test_nobody_waits_for_answers_to_what_was_asked_while_the_origin_was_away():
     sim.advance(sim.options.heartbeat_period + sim.options.repair_delay + 0.02)
 
     assert sim.c.keys("room:1") == ["alice"]
+
+
+def test_a_clone_outlives_the_goodbye_of_its_double():
+    """A node whose id was closed by its clone goes on under another id."""
+    sim = Simulation(nodes="abc")
+    oracle = Oracle(sim)
+    sim.advance(1)
+    oracle.forked("c")
+    sim.clone("c", "d")
+    sim.cut("c", "d")
+    sim.stop("c")
+    sim.advance(0.1)
+    sim.d.track("room:1", "alice")
+
+    oracle.judge(delay=0.005, are_names_unique=False)
+
+    assert sim.a.keys("room:1") == ["alice"]

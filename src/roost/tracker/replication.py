@@ -254,7 +254,7 @@ class ReplicationProtocol:
             case Transfer():
                 self._receive_transfer(message)
             case Superseded(_, highest):
-                if highest.name == self._own_id.name and highest > self._own_id:
+                if highest.name == self._own_id.name and highest >= self._own_id:
                     self._refuted(highest)
             case _:
                 raise AssertionError(f"unknown message: {message!r}")
@@ -423,7 +423,9 @@ class ReplicationProtocol:
                 # Late, or a life whose clock was set back: that one must learn of it.
                 self._send(origin.name, Superseded(own, floor.origin))
             elif floor.is_closed:
+                # Late, or a clone that goes on under an id that its double has closed.
                 self.counters["closed"] += 1
+                self._send(origin.name, Superseded(own, origin))
             else:  # it may be late, and dead: does it answer?
                 self._ask_life(origin)
             return None
@@ -522,6 +524,8 @@ class ReplicationProtocol:
     def _close(self, origin: OriginId) -> None:
         """Goodbye of an origin, heard from it or from others."""
         if origin.name == self._own_id.name:
+            if origin >= self._own_id:  # a clone of ours left, and closed our id
+                self._refuted(origin)
             return
         highest = self._names.get(origin.name)
         floor = self._floors.get(origin.name)
