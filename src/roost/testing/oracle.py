@@ -25,7 +25,7 @@ from roost.crdt.origin import OriginId
 from roost.testing.simulation import SimulatedNode, Simulation
 from roost.tracker import assembly, peer, replication
 from roost.tracker.peer import Peer
-from roost.tracker.protocol import TrackerEvent
+from roost.tracker.protocol import Left, TrackerEvent
 from roost.tracker.replication import ReplicationOptions
 
 __all__ = ["BrokenPromise", "Oracle", "Periods"]
@@ -91,6 +91,7 @@ class Oracle:
         self._forked: set[OriginId] = set()  # by clones: there is no one history
         self._held: dict[SimulatedNode, dict[OriginId, tuple[Peer, int]]] = {}
         self._event_count = 0
+        self._safe: set[str] = set()  # refs that must stay visible
         simulation.watchers.append(self._watch)
         for node in simulation.nodes.values():
             self._watch(node, ())
@@ -99,6 +100,9 @@ class Oracle:
 
     def _watch(self, node: SimulatedNode, events: Sequence[TrackerEvent]) -> None:
         self._event_count += len(events)
+        for event in events:
+            if isinstance(event, Left) and event.entry.ref in self._safe:
+                raise BrokenPromise(f"{node.name} lost {event.entry.key!r}, which lives")
         self._note_own(node)
         if events:
             self._check_replay(node)
@@ -173,8 +177,10 @@ class Oracle:
             self.advance(periods.rename)
         self.advance(periods.repair)
         self.expect_nothing_missing()
+        self._safe = {entry.ref for entry in self.expected()}
         self.advance(max(periods.silence - periods.repair, 0.0))
         self.expect_agreement()
+        self._safe = set()
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and check what holds at any time."""
