@@ -324,10 +324,8 @@ class _Play:
         oracle.advance(periods.change)
         oracle.expect_agreement()
         if self.history.seed % 4 == 0:
-            # Those that a node knew and others did not have to be forgotten first.
-            oracle.advance(min(periods.forget, 60.0))
-            if periods.forget <= 60.0:
-                oracle.expect_quiet(60.0 if self.history.seed % 20 == 0 else 5.0)
+            oracle.advance(periods.quiet)
+            oracle.expect_quiet(60.0 if self.history.seed % 20 == 0 else 5.0)
         if len(nodes) > 1:
             match self.history.seed % 3:
                 case 0:

@@ -51,3 +51,30 @@ def test_a_clone_outlives_the_goodbye_of_its_double():
     oracle.judge(delay=0.005, are_names_unique=False)
 
     assert sim.a.keys("room:1") == ["alice"]
+
+
+def test_the_dead_make_no_traffic():
+    """A newcomer that never knew a dead node, and those that did, have nothing to tell."""
+    sim = Simulation(nodes="abc")
+    oracle = Oracle(sim)
+    sim.advance(5)
+    sim.crash("c")
+    oracle.judge(delay=0.005)
+    sim.start("d")
+    oracle.judge(delay=0.005)
+
+    oracle.expect_quiet(60)
+
+
+def test_a_node_that_only_others_hear_is_shown():
+    """A node that is down here and up elsewhere is asked through those that hear it."""
+    sim = Simulation(nodes="abc")
+    sim.a.track("room:1", "alice")
+    sim.advance(5)
+    sim.partition("a", "bc")
+    sim.advance(60)
+    sim.heal()
+    sim.partition("a", "b")
+    sim.advance(10)
+
+    assert sim.b.keys("room:1") == ["alice"]

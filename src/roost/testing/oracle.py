@@ -49,7 +49,7 @@ class Periods:
         repair: Until no presence of a live node is missing after faults.
         silence: Until those of a node that is gone without a word are gone.
         rename: Until nodes of one name have found new ones.
-        forget: Until a node that is gone is forgotten, and so nobody asks for it.
+        quiet: After that, until all know that they agree, and send heartbeats only.
     """
 
     def __init__(self, options: ReplicationOptions, delay: float) -> None:
@@ -66,7 +66,7 @@ class Periods:
         # Each of a pair hears of the other by its heartbeat, and takes a new id at most twice
         # before it takes a new name.
         self.rename = 3 * (heartbeat + 2 * delay)
-        self.forget = delay + options.permdown_period + 2 * heartbeat
+        self.quiet = 2 * heartbeat + delay
 
 
 class Oracle:

@@ -568,8 +568,10 @@ class ReplicationProtocol:
     # What they hold, and what is missing.
 
     def _digest(self) -> Digest:
+        # Those that are down are kept out: some nodes still know them and others never did, and
+        # the two would differ until all have forgotten.
         seqs = [(self._own_id, self._broadcast_seq)]
-        seqs += [(peer.origin, peer.held.seq) for peer in self._peers.values()]
+        seqs += [(peer.origin, peer.held.seq) for peer in self._peers.values() if peer.is_up]
         closed = [floor.origin for floor in self._floors.values() if floor.is_closed]
         return Digest(self._own_id, tuple(seqs), tuple(closed))
 
@@ -595,6 +597,8 @@ class ReplicationProtocol:
                 if seq > peer.held.seq:
                     peer.holders.add(digest.sender.name)
                 self._announced(peer, seq)
+                if not peer.is_up:  # the sender hears it: ask through others
+                    self._ask_life(origin)
             elif self._may_be_met(origin):
                 self._ask_life(origin)
 
