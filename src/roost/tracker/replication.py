@@ -254,7 +254,7 @@ class ReplicationProtocol:
             case Transfer():
                 self._receive_transfer(message)
             case Superseded(_, highest):
-                if highest.name == self._own_id.name and highest >= self._own_id:
+                if highest.name == self._own_id.name and highest > self._own_id:
                     self._refuted(highest)
             case _:
                 raise AssertionError(f"unknown message: {message!r}")
@@ -425,7 +425,7 @@ class ReplicationProtocol:
             elif floor.is_closed:
                 # Late, or a clone that goes on under an id that its double has closed.
                 self.counters["closed"] += 1
-                self._send(origin.name, Superseded(own, origin))
+                self._send(origin.name, Digest(own, (), (origin,)))
             else:  # it may be late, and dead: does it answer?
                 self._ask_life(origin)
             return None
@@ -585,7 +585,7 @@ class ReplicationProtocol:
     def _receive_digest(self, digest: Digest) -> None:
         for origin in digest.closed:
             # None is remembered on hearsay, or nodes would remind each other for ever.
-            if origin.name in self._names:
+            if origin.name in self._names or origin == self._own_id:
                 self._close(origin)
         for origin, seq in digest.seqs:
             if origin == self._own_id:
