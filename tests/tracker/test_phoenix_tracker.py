@@ -159,6 +159,9 @@ def test_joins_and_leaves_are_reported_and_listed_everywhere():
     for node in (sim.a, sim.b):
         assert told(node) == node.keys("room:1") == ["alice", "bob"]
 
+    sim.a.track("room:2", "alice", owner=alice)
+    sim.advance(0.1)
+    assert told(sim.b) == ["alice", "alice", "bob"]
     sim.a.end(alice)
     assert told(sim.a) == sim.a.keys("room:1") == ["bob"]
     sim.advance(0.1)
