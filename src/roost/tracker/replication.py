@@ -153,6 +153,8 @@ class ReplicationProtocol:
         self._clock = 0.0
         self._advanced_at = now
         self._peers: dict[OriginId, Peer] = {}
+        # All peers that have deadlines, and some that had: most have none, and cost nothing.
+        self._waiting: dict[OriginId, Peer] = {}
         self._names: dict[str, OriginId] = {}  # name → the highest id known, of a peer
         self._floors: OrderedDict[str, _Floor] = OrderedDict()
         self._out: list[Envelope] = []
@@ -267,8 +269,11 @@ class ReplicationProtocol:
         if self._is_due(self._tick_at):
             self._tick()
         self._flush()
-        for peer in list(self._peers.values()):
-            if any(self._is_due(at) for at in peer.deadlines()):
+        for peer in list(self._waiting.values()):
+            deadlines = peer.deadlines()
+            if not deadlines:
+                self._waiting.pop(peer.origin, None)
+            elif any(self._is_due(at) for at in deadlines):
                 self._handle_deadlines(peer)
 
     # Out.
@@ -285,7 +290,7 @@ class ReplicationProtocol:
         due = self._tick_at
         if self._tracker.own.seq > self._broadcast_seq:
             due = min(due, self._broadcast_at + self.options.broadcast_period)
-        for peer in self._peers.values():
+        for peer in self._waiting.values():
             for deadline in peer.deadlines():
                 due = min(due, deadline)
         return self._advanced_at + max(due - self._clock, 0.0)
@@ -445,6 +450,7 @@ class ReplicationProtocol:
         peer = self._peers[origin] = Peer(origin, self._clock)
         self._names[origin.name] = origin
         peer.show_at = self._clock
+        self._waiting[origin] = peer
         self._send(origin.name, Hello(self._own_id, self._broadcast_seq))
         return peer
 
@@ -457,11 +463,13 @@ class ReplicationProtocol:
             # What was asked for while it was away, and how often, says nothing any more.
             peer.request, peer.attempts = None, 0
             peer.gap_at = self._clock + self.options.repair_delay
+            self._waiting[peer.origin] = peer
             self._send(peer.name, Hello(self._own_id, self._broadcast_seq))
 
     def _suspect(self, peer: Peer) -> None:
         peer.probe = self._probe(peer.origin)
         peer.probe_ends_at = self._clock + self.options.probe_grace
+        self._waiting[peer.origin] = peer
 
     def _probe(self, origin: OriginId) -> int:
         """Ask directly, and through up to three others."""
@@ -547,6 +555,7 @@ class ReplicationProtocol:
     def _drop(self, peer: Peer) -> None:
         self._hide(peer)
         del self._peers[peer.origin]
+        self._waiting.pop(peer.origin, None)
         del self._names[peer.name]
         for other in self._peers.values():
             other.holders.discard(peer.name)
@@ -608,6 +617,7 @@ class ReplicationProtocol:
         if peer.is_behind:
             if peer.gap_at is None and peer.request is None:
                 peer.gap_at = self._clock + self.options.repair_delay
+                self._waiting[peer.origin] = peer
         elif peer.show_at is not None:
             self._show(peer)
 
@@ -630,6 +640,7 @@ class ReplicationProtocol:
         peer.request, peer.request_to = self._last_number, to
         backoff = min(2**peer.attempts, MAX_BACKOFF) * (1 + self._rng.random() * JITTER)
         peer.request_ends_at = self._clock + self.options.request_timeout * backoff
+        self._waiting[peer.origin] = peer
         peer.attempts += 1
         self._send(to, Request(self._own_id, peer.origin, peer.held.seq, self._last_number))
 
