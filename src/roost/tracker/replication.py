@@ -162,8 +162,8 @@ class ReplicationProtocol:
         self._broadcast_at = -self.options.broadcast_period
         self._tick_at = self._rng.random() * JITTER * self.options.heartbeat_period
         self._last_number = 0
-        # Origins that are no peers, and were asked whether they live: by nonce, with the deadline.
-        self._asked: dict[int, tuple[OriginId, float]] = {}
+        # Origins that are no peers, and were asked whether they live: nonce and deadline.
+        self._asked: dict[OriginId, tuple[int, float]] = {}
         self._refuted_at: float | None = None
         self._is_closed = False
         self._is_detached = False
@@ -338,8 +338,8 @@ class ReplicationProtocol:
             ):
                 self._suspect(peer)
         self._asked = {
-            nonce: (origin, ends_at)
-            for nonce, (origin, ends_at) in self._asked.items()
+            origin: (nonce, ends_at)
+            for origin, (nonce, ends_at) in self._asked.items()
             if ends_at > self._clock
         }
         while self._floors:
@@ -490,17 +490,19 @@ class ReplicationProtocol:
 
     def _ask_life(self, origin: OriginId) -> None:
         """Probe an origin that is no peer: it becomes one if it answers."""
-        if len(self._asked) < MAX_ASKED and all(origin != each for each, _ in self._asked.values()):
+        if len(self._asked) < MAX_ASKED and origin not in self._asked:
             ends_at = self._clock + self.options.probe_grace
-            self._asked[self._probe(origin)] = (origin, ends_at)
+            self._asked[origin] = (self._probe(origin), ends_at)
 
     def _receive_alive(self, alive: Alive) -> None:
         origin = alive.sender
-        asked, _ = self._asked.pop(alive.nonce, (None, 0.0))
+        asked, _ = self._asked.get(origin, (None, 0.0))
+        if asked == alive.nonce:
+            del self._asked[origin]
         peer = self._peers.get(origin)
-        if peer is not None and (peer.probe == alive.nonce or asked == origin):
+        if peer is not None and alive.nonce in (peer.probe, asked):
             self._lives(peer)
-        elif peer is None and asked == origin and self._may_be_met(origin):
+        elif peer is None and alive.nonce == asked and self._may_be_met(origin):
             peer = self._meet(origin)
         if peer is not None:
             self._announced(peer, alive.seq)
