@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import rooms, tracker
+from bench import replication, rooms, tracker
 
-BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms}
+BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms, "replication": replication}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

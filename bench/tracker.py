@@ -30,7 +30,7 @@ import psutil
 from bench.population import LAYOUTS, OPERATIONS, Layout, Population
 from bench.table import format_figure, format_ratio, format_size, markdown_table, parse_size
 
-__all__ = ["Effort", "add_arguments", "measure", "measure_state", "run"]
+__all__ = ["Effort", "add_arguments", "measure", "measure_state", "new_process", "run"]
 
 GC_EMPTY: Final = "full garbage collection before filling"
 GC_FULL: Final = "full garbage collection"
@@ -119,7 +119,8 @@ def _time(call: Callable[[], object]) -> float:
 # What leads them.
 
 
-def _process() -> ProcessPoolExecutor:
+def new_process() -> ProcessPoolExecutor:
+    """A process of its own for what is measured."""
     return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -132,11 +133,11 @@ def measure(layout: Layout, sizes: Sequence[int], effort: Effort) -> Samples:
             samples[size].setdefault(name, []).append(figure)
 
     for size in sizes:
-        with _process() as process:
+        with new_process() as process:
             memory = process.submit(_memory, layout, size, effort.memory_count).result()
             note(size, {MEMORY: memory})
     with ExitStack() as stack:
-        processes = {size: stack.enter_context(_process()) for size in sizes}
+        processes = {size: stack.enter_context(new_process()) for size in sizes}
         for size, process in processes.items():
             note(size, process.submit(_fill, layout, size).result())
         for _ in range(effort.round_count):
@@ -147,7 +148,7 @@ def measure(layout: Layout, sizes: Sequence[int], effort: Effort) -> Samples:
 
 def measure_state(effort: Effort) -> dict[str, list[float]]:
     """Measure the lists of one topic of STATE_COUNT members, in seconds."""
-    with _process() as process:
+    with new_process() as process:
         return process.submit(_presence_state, effort.round_count).result()
 
 
