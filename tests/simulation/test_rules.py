@@ -475,9 +475,28 @@ def test_a_closing_node_says_nothing_after_its_goodbye():
 # 3. Repair.
 
 
-def test_a_heartbeat_announces_what_was_broadcast():
+def test_a_heartbeat_says_no_more_than_the_changes_before_it():
+    """What was tracked since the last broadcast goes out before the heartbeat that counts it."""
+    tracker, replication = protocol(options=ReplicationOptions(broadcast_period=HEARTBEAT))
+    tracker.track(ROOM, "alice", {}, owner=1)
+    sent = pass_time(replication, 0, 0.01)
+    tracker.track(ROOM, "bob", {}, owner=2)
+
+    sent += pass_time(replication, 0.01, 10 * HEARTBEAT)
+
+    broadcast = 0
+    for envelope in sent:
+        match envelope.message:
+            case Changes(_, part):
+                broadcast = part.end
+            case Heartbeat(_, seq):
+                assert seq == broadcast
+    assert broadcast == 2
+
+
+def test_a_heartbeat_asks_for_nothing_that_is_on_its_way():
     """Nobody asks for changes that are about to be broadcast."""
-    sim = Simulation()
+    sim = Simulation(options=ReplicationOptions(repair_delay=0.001))
     sim.run_until_quiet()
     sim.advance(A_WHILE)
     sim.sent.clear()
