@@ -494,22 +494,6 @@ def test_a_heartbeat_says_no_more_than_the_changes_before_it():
     assert broadcast == 2
 
 
-def test_a_heartbeat_asks_for_nothing_that_is_on_its_way():
-    """Nobody asks for changes that are about to be broadcast."""
-    sim = Simulation(options=ReplicationOptions(repair_delay=0.001))
-    sim.run_until_quiet()
-    sim.advance(A_WHILE)
-    sim.sent.clear()
-
-    for _ in range(300):
-        sim.a.track(ROOM, "alice")
-        sim.advance(0.017)
-
-    assert sim.sent["Heartbeat"]
-    assert sim.sent["Changes"]
-    assert sim.sent["Request"] == 0
-
-
 def test_a_gap_that_closes_by_itself_is_not_asked_for():
     """Changes that overtake each other are held until those before them arrive."""
     sim = Simulation(nodes="ab")
