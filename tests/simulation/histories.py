@@ -326,6 +326,15 @@ class _Play:
         if self.history.seed % 4 == 0:
             oracle.advance(periods.quiet)
             oracle.expect_quiet(60.0 if self.history.seed % 20 == 0 else 5.0)
+        # Whatever a goodbye overtakes brings nobody back.
+        simulation.faults = Faults(max_delay=0.2, reordering=True)
+        simulation.start("y").track("room:1", "frank")
+        oracle.advance(self.rng.choice((0.0, 0.01, simulation.options.broadcast_period)))
+        simulation.stop("y")
+        oracle.advance(2 * 0.2)
+        oracle.expect_agreement()
+        simulation.faults = CALM
+        oracle.advance(0.2)  # a message that is late cancels the hint that its sender died
         if len(nodes) > 1:
             match self.history.seed % 3:
                 case 0:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
@@ -29,6 +30,8 @@ from roost.tracker.protocol import Left, TrackerEvent
 from roost.tracker.replication import ReplicationOptions
 
 __all__ = ["BrokenPromise", "Oracle", "Periods"]
+
+MAX_INPUT_COUNT: Final = 100_000  # of all nodes, while time passes once
 
 
 class BrokenPromise(AssertionError):
@@ -91,6 +94,7 @@ class Oracle:
         self._forked: set[OriginId] = set()  # by clones: there is no one history
         self._held: dict[SimulatedNode, dict[OriginId, tuple[Peer, int]]] = {}
         self._event_count = 0
+        self._input_count = 0
         self._safe: set[str] = set()  # refs that must stay visible
         simulation.watchers.append(self._watch)
         for node in simulation.nodes.values():
@@ -100,6 +104,9 @@ class Oracle:
 
     def _watch(self, node: SimulatedNode, events: Sequence[TrackerEvent]) -> None:
         self._event_count += len(events)
+        self._input_count += 1
+        if self._input_count > MAX_INPUT_COUNT:
+            raise BrokenPromise(f"more than {MAX_INPUT_COUNT} inputs in one step: a storm")
         for event in events:
             if isinstance(event, Left) and event.entry.ref in self._safe:
                 raise BrokenPromise(f"{node.name} lost {event.entry.key!r}, which lives")
@@ -184,6 +191,7 @@ class Oracle:
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and check what holds at any time."""
+        self._input_count = 0
         self._simulation.advance(seconds)
         self.check()
 
