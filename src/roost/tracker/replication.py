@@ -24,10 +24,9 @@ that nobody is judged for this process's own sleep. Handle all input that waits 
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -51,6 +50,8 @@ from roost.tracker.messages import (
 )
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import TrackerProtocol
+
+T = TypeVar("T")
 
 __all__ = ["Envelope", "ReplicationOptions", "ReplicationProtocol"]
 
@@ -109,6 +110,22 @@ class ReplicationOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+class Rng(Protocol):
+    """A source of chance, such as ``random.Random``."""
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+        ...
+
+    def choice(self, options: Sequence[T], /) -> T:
+        """One of the options."""
+        ...
+
+    def sample(self, population: Sequence[T], k: int, /) -> list[T]:
+        """``k`` different ones."""
+        ...
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """A message, and the name of the node that it is for; None: all others."""
 
@@ -140,7 +157,7 @@ class ReplicationProtocol:
         self,
         tracker: TrackerProtocol,
         *,
-        rng: random.Random,
+        rng: Rng,
         new_nonce: Callable[[], int],
         now: float,
         options: ReplicationOptions | None = None,
