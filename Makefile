@@ -7,7 +7,7 @@
 #              as some shells export a HOST that is another thing
 #   SEEDS=     how many random histories of a cluster `make simulate` plays
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
-#              for uv in `make lock`
+#              for uv in `make lock`, for the planted bugs in `make mutate`
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -46,6 +46,10 @@ lint: .venv/dev ## check the code without running it
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+.PHONY: mutate
+mutate: .venv/dev ## plant bugs and show which test catches each (ARGS=NAMES for some of them)
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 format: .venv/dev ## put the code in the usual form
 	$(BIN)/ruff check --fix
