@@ -1,0 +1,354 @@
+"""Rules of replication that planted bugs got past, each with the bug that it was written for.
+
+The names of the bugs are those of ``tests/mutations/mutants.toml``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from roost.crdt.entry import Entry
+from roost.crdt.origin import OriginId
+from roost.crdt.slice import Range
+from roost.testing.simulation import Simulation
+from roost.tracker.assembly import MAX_COUNT, Assembly
+from roost.tracker.messages import (
+    MAX_PART_COUNT,
+    MAX_PART_SIZE,
+    Alive,
+    Digest,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Part,
+    Probe,
+    Superseded,
+    split,
+)
+from roost.tracker.protocol import Left
+from tests.simulation.test_rules import (
+    A_WHILE,
+    DOWN,
+    HEARTBEAT,
+    OPTIONS,
+    OTHER,
+    OWN,
+    PERMDOWN,
+    ROOM,
+    answers,
+    kinds,
+    known,
+    pass_time,
+    protocol,
+)
+
+C = OriginId("c", 1, 3)
+
+
+def test_a_probe_of_another_life_has_no_answer():
+    """probe_of_another_life_is_answered: only who is asked for says that it lives."""
+    _, replication = protocol()
+    before = OriginId(OWN.name, OWN.incarnation - 1, 9)
+
+    sent = answers(replication, Probe(OTHER, before, 1))
+
+    assert Alive not in kinds(sent)
+
+
+def test_a_relayed_probe_is_no_sign_of_life():
+    """relayed_probe_is_life: a question that comes through others may be older than its sender."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    pass_time(replication, 0.0, DOWN + A_WHILE)
+
+    sent = answers(replication, Probe(OTHER, OWN, 1, "c"), now=DOWN + A_WHILE)
+
+    assert kinds(sent) == [Alive]
+    assert [peer.is_up for peer in replication.peers] == [False]
+
+
+def test_an_answer_to_another_question_is_no_sign_of_life():
+    """any_answer_is_life: what does not carry our nonce may be older than its sender."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    pass_time(replication, 0.0, DOWN + A_WHILE)
+
+    answers(replication, Alive(OTHER, OWN.name, 12345, 0), now=DOWN + A_WHILE)
+
+    assert [peer.is_up for peer in replication.peers] == [False]
+
+
+def test_no_life_of_our_own_name_is_asked_for():
+    """own_id_may_be_met: a digest that names an earlier life of ours leads to nothing."""
+    _, replication = protocol()
+    answers(replication, Hello(C, 0))
+
+    assert answers(replication, Digest(C, ((OriginId(OWN.name, 1, 9), 5),))) == []
+
+
+def test_a_digest_that_names_a_closed_id_leads_to_nothing():
+    """closed_id_may_be_met: who has not heard of a goodbye does not bring its origin back."""
+    _, replication = protocol()
+    answers(replication, Hello(C, 0), Hello(OTHER, 0), Goodbye(OTHER))
+
+    assert answers(replication, Digest(C, ((OTHER, 5),))) == []
+
+
+def test_a_late_goodbye_does_not_lower_the_floor():
+    """goodbye_lowers_the_floor: after the goodbye of an earlier life the last one stays closed."""
+    _, replication = protocol()
+    earlier = OriginId(OTHER.name, OTHER.incarnation - 1, 9)
+    answers(replication, Hello(OTHER, 0), Goodbye(OTHER), Goodbye(earlier))
+
+    answers(replication, Heartbeat(OTHER, 0, 0))
+
+    assert replication.peers == []
+
+
+def test_a_repeated_goodbye_does_not_prolong_the_floor():
+    """repeated_goodbye_prolongs: a name is remembered from its first goodbye on."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0), Goodbye(OTHER))
+    pass_time(replication, 0.0, PERMDOWN - 10)
+    answers(replication, Goodbye(OTHER), now=PERMDOWN - 10)
+    pass_time(replication, PERMDOWN - 10, PERMDOWN + A_WHILE)
+
+    sent = answers(replication, Hello(C, 0), now=PERMDOWN + A_WHILE)
+
+    digests = [each.message for each in sent if isinstance(each.message, Digest)]
+    assert [digest.closed for digest in digests] == [()]
+
+
+def test_a_lower_id_of_a_node_that_is_down_is_told_the_highest():
+    """lower_id_of_the_down_is_ignored: whatever became of the highest life, the next is above."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    pass_time(replication, 0.0, DOWN + A_WHILE)
+    assert [peer.is_up for peer in replication.peers] == [False]
+    lower = OriginId(OTHER.name, OTHER.incarnation - 1, 9)
+
+    sent = answers(replication, Heartbeat(lower, 0, 0), now=DOWN + A_WHILE)
+
+    assert [each.message for each in sent] == [Superseded(OWN, OTHER)]
+
+
+def test_two_refutations_far_apart_rename_nobody():
+    """renamed_for_good: a node whose clock was set back twice in its life keeps its name."""
+    tracker, replication = protocol()
+    for start in (0.0, DOWN + A_WHILE):
+        answers(replication, Digest(C, ((tracker.origin, 100),)), now=start)
+        pass_time(replication, start, start + DOWN + A_WHILE)
+
+    assert tracker.origin.name == OWN.name
+    assert replication.counters["renewed"] == 2
+    assert replication.counters["renamed"] == 0
+
+
+def test_a_renamed_node_is_counted():
+    """rename_goes_uncounted: whoever watches the node sees that it goes by another name."""
+    tracker, replication = protocol()
+    for _ in range(2):
+        answers(replication, Hello(C, 0), Digest(C, ((tracker.origin, 100),)))
+
+    assert tracker.origin.name.startswith(f"{OWN.name}~")
+    assert replication.counters["renamed"] == 1
+
+
+def test_links_that_die_one_after_the_other_are_believed():
+    """hints_add_up_for_ever: only those within one grace are counted together."""
+    sim = Simulation(nodes="abcdefg")
+    sim.run_until_quiet()
+    sim.a.track(ROOM, "alice")
+    sim.advance(1)
+    for name in "gfedcba"[:3]:
+        sim.hint("b", sim.nodes[name].tracker.origin)
+        sim.advance(OPTIONS.probe_grace + 1)
+    origin = sim.a.tracker.origin
+    sim.crash("a")
+
+    sim.hint("b", origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert sim.b.keys(ROOM) == []
+
+
+@pytest.mark.parametrize("nodes", ["abc", "abcde"])
+def test_one_link_that_dies_is_believed(nodes):
+    """few_links_gone_is_doubted, any_links_gone_is_doubted: one link is not most of them."""
+    sim = Simulation(nodes=nodes)
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    origin = sim.a.tracker.origin
+    sim.crash("a")
+
+    sim.hint("b", origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert sim.b.keys(ROOM) == []
+
+
+def test_of_two_peers_both_links_are_believed():
+    """few_links_gone_is_doubted: two of two peers are too few to blame ourselves."""
+    sim = Simulation(nodes="abc")
+    sim.a.track(ROOM, "alice")
+    sim.c.track(ROOM, "bob")
+    sim.run_until_quiet()
+    origins = [sim.a.tracker.origin, sim.c.tracker.origin]
+    sim.crash("a")
+    sim.crash("c")
+
+    for origin in origins:
+        sim.hint("b", origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert sim.b.keys(ROOM) == []
+
+
+def test_hints_count_again_once_attached():
+    """detached_for_ever: after the attachment is back a dead link tells within 3 s."""
+    sim = Simulation(nodes="abc")
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    sim.detach("b")
+    sim.advance(1)
+    sim.attach("b")
+    sim.advance(A_WHILE)
+    origin = sim.a.tracker.origin
+    sim.crash("a")
+
+    sim.hint("b", origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert sim.b.keys(ROOM) == []
+
+
+def test_who_comes_back_unchanged_is_shown_at_once():
+    """current_and_not_shown: nothing is missing, so there is nothing to wait for."""
+    sim = Simulation(nodes="ab")
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    origin, seq = sim.a.tracker.origin, sim.a.tracker.own.seq
+    sim.partition("a", "b")
+    sim.advance(DOWN + A_WHILE)
+    assert sim.b.keys(ROOM) == []
+
+    sim.deliver("b", Heartbeat(origin, seq, 0))
+
+    assert sim.b.keys(ROOM) == ["alice"]
+
+
+def test_the_versions_of_a_peer_are_known():
+    """versions_are_not_noted, heartbeat_hides_versions: what a heartbeat announces is kept."""
+    _, replication = protocol()
+    answers(replication, Heartbeat(OTHER, 0, 0, (3, 5)))
+
+    assert [peer.versions for peer in replication.peers] == [(3, 5)]
+
+
+def test_a_node_that_is_gone_for_good_is_forgotten():
+    """permdown_never_comes: after permdown_period nothing of it is held."""
+    sim = Simulation()
+    sim.crash("a")
+    sim.advance(PERMDOWN + A_WHILE)
+
+    assert known(sim.b) == {"c"}
+
+
+def test_a_floor_ends():
+    """floors_for_ever: a permdown_period after its goodbye an id may be heard again."""
+    _, replication = protocol()
+    answers(replication, Goodbye(OTHER))
+    pass_time(replication, 0.0, PERMDOWN + A_WHILE)
+
+    answers(replication, Heartbeat(OTHER, 0, 0), now=PERMDOWN + A_WHILE)
+
+    assert [peer.name for peer in replication.peers] == [OTHER.name]
+
+
+def test_parts_are_bounded_in_bytes():
+    """parts_of_any_size: large metas make more parts."""
+    entries = [Entry(ROOM, "alice", bytes(MAX_PART_SIZE // 2), n, "r", n) for n in range(1, 5)]
+
+    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
+
+
+def test_parts_are_bounded_in_entries():
+    """parts_without_bound: many removals make more parts."""
+    removed = tuple(range(2 * MAX_PART_COUNT + 1))
+
+    assert [len(part.removed) for part in split(Range(0, 9_999, (), removed))] == [
+        MAX_PART_COUNT,
+        MAX_PART_COUNT,
+        1,
+    ]
+
+
+def part(index: int, *, count: int = 3, end: int = 3) -> Part:
+    return Part(None, end, index, count, (), (index,))
+
+
+def test_parts_of_different_numbers_are_not_mixed():
+    """parts_of_two_ends_are_mixed: half of one slice and half of a later one are no whole."""
+    assembly = Assembly("r")
+
+    assert assembly.add(part(0, count=2, end=3), "request", 0.0) is None
+    assert assembly.add(part(1, count=2, end=4), "request", 0.0) is None
+
+
+def test_a_part_that_comes_late_is_progress():
+    """progress_is_overlooked: what grows slowly is not dropped."""
+    assembly = Assembly("r")
+    for index in range(2):
+        assembly.add(part(index), "request", float(index))
+        assembly.drop_stale(float(index))
+
+    assert assembly.add(part(2), "request", 2.0) == Range(None, 3, (), (0, 1, 2))
+
+
+def test_what_is_being_assembled_is_bounded():
+    """assemblies_without_bound: of too many the one that waits longest goes."""
+    assembly = Assembly("r")
+    for n in range(MAX_COUNT + 1):
+        assembly.add(part(0), n, float(n))
+
+    assert len(assembly) == MAX_COUNT
+    assert assembly.add(part(1), 0, 99.0) is None
+    assert assembly.add(part(2), 0, 99.0) is None
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_part_that_there_is_not_is_dropped(index):
+    """part_out_of_bounds: three parts are the first, the second and the third."""
+    assembly = Assembly("r")
+    for each in (0, 1, index):
+        assert assembly.add(part(each), "request", 0.0) is None
+
+    assert assembly.add(part(2), "request", 0.0) is not None
+
+
+def test_one_missed_heartbeat_is_no_reason_to_ask():
+    """suspicion_is_hasty: a lost heartbeat is nothing special."""
+    sim = Simulation(nodes="ab")
+    sim.run_until_quiet()
+    before = sim.sent["Probe"]
+    sim.cut("a", "b")
+    sim.advance(2.5 * HEARTBEAT)
+    sim.heal()
+    sim.advance(HEARTBEAT)
+
+    assert sim.sent["Probe"] == before
+
+
+def test_hints_before_the_last_are_ignored_as_well():
+    """first_hints_stay: when most links are gone, the first of them says no more than the last."""
+    sim = Simulation(nodes="abcde")
+    for name in "bcde":
+        sim.nodes[name].track(ROOM, name)
+    sim.run_until_quiet()
+    sim.partition("a", "bcde")
+
+    for name in "bcd":
+        sim.hint("a", sim.nodes[name].tracker.origin)
+    sim.advance(OPTIONS.probe_grace + 0.1)
+
+    assert not [event for event in sim.a.events if isinstance(event, Left)]
