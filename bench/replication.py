@@ -3,9 +3,9 @@
 Method. A *copy* is a tracker that has learned all its presences from one other node, by messages
 that were encoded and decoded. Steps that change it come in turns that leave its size as it was
 (updates; leaves of presences drawn at random; their return), each of ``CHANGE_COUNT`` changes.
-Sizes take turns as in ``bench.tracker``, each in a process of its own, one at work at a time. What
-is timed includes ``tracker.events()``, but not what subscribers are told. Garbage collection is
-left on.
+Sizes take turns as in ``bench.tracker``, each in a process of its own, one at work at a time. Times
+are of the processor, so that other jobs count as little as can be. They include
+``tracker.events()``, but not what subscribers are told. Garbage collection is left on.
 
 Traffic is counted, not timed: ``roost.testing.simulation`` runs the protocol objects of all nodes
 with a network that neither loses nor delays much, and counts each message once for each receiver.
@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 from typing import Final
 
 import psutil
@@ -191,20 +191,20 @@ def _snapshot(size: int) -> dict[str, float]:
     figures: dict[str, float] = {}
 
     def note(name: str, since: float) -> None:
-        figures[name] = perf_counter() - since
+        figures[name] = process_time() - since
 
-    since = perf_counter()
+    since = process_time()
     parts = split(theirs.snapshot())
     note("cut", since)
-    since = perf_counter()
+    since = process_time()
     encoded = [encode_message(Transfer(THEM, THEM, 1, part)) for part in parts]
     note("encode", since)
     figures["size, bytes"] = sum(map(len, encoded))
     figures["messages"] = len(encoded)
-    since = perf_counter()
+    since = process_time()
     decoded = [decode_message(data) for data in encoded]
     note("decode", since)
-    since = perf_counter()
+    since = process_time()
     assembly = Assembly(THEM.ref_prefix)
     change = None
     for message in decoded:
@@ -212,7 +212,7 @@ def _snapshot(size: int) -> dict[str, float]:
         change = assembly.add(message.part, None, 0.0)
     note("assemble", since)
     assert change is not None
-    since = perf_counter()
+    since = process_time()
     diff = HeldSlice().apply(change)
     note("apply to an empty HeldSlice", since)
     assert diff is not None
@@ -221,20 +221,20 @@ def _snapshot(size: int) -> dict[str, float]:
 
     copy = Copy(0)
     steps = []
-    since = perf_counter()
+    since = process_time()
     for data in encoded:
-        step = perf_counter()
+        step = process_time()
         copy.receive(data)
-        steps.append(perf_counter() - step)
+        steps.append(process_time() - step)
     note("decode and receive, in all", since)
     figures["the longest of its messages"] = max(steps)
     assert copy.tracker.count_entries("room:1") == size
 
-    since = perf_counter()
+    since = process_time()
     copy.silence()
     note("down: all leave", since)
     copy.tracker.events()
-    since = perf_counter()
+    since = process_time()
     # It beats again, and its slice, which was kept, is shown.
     copy.receive(encode_message(Heartbeat(THEM, theirs.seq, 0)))
     note("up: all join", since)
@@ -243,9 +243,9 @@ def _snapshot(size: int) -> dict[str, float]:
 
 
 def _time(call: Callable[..., object], *arguments: object) -> float:
-    start = perf_counter()
+    start = process_time()
     call(*arguments)
-    return perf_counter() - start
+    return process_time() - start
 
 
 # Traffic.
