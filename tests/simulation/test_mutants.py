@@ -8,24 +8,29 @@ from __future__ import annotations
 import pytest
 
 from roost.crdt.entry import Entry
+from roost.crdt.held import join_ranges
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range
+from roost.crdt.slice import Range, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.assembly import MAX_COUNT, Assembly
 from roost.tracker.messages import (
     MAX_PART_COUNT,
     MAX_PART_SIZE,
+    VERSIONS,
     Alive,
+    Changes,
     Digest,
     Goodbye,
     Heartbeat,
     Hello,
     Part,
     Probe,
+    Request,
     Superseded,
+    Transfer,
     split,
 )
-from roost.tracker.protocol import Left
+from roost.tracker.protocol import Joined, Left
 from tests.simulation.test_rules import (
     A_WHILE,
     DOWN,
@@ -145,7 +150,7 @@ def test_two_refutations_far_apart_rename_nobody():
 
 
 def test_a_renamed_node_is_counted():
-    """rename_goes_uncounted: whoever watches the node sees that it goes by another name."""
+    """rename_goes_uncounted, two_nodes_keep_one_name: the second refutation changes the name."""
     tracker, replication = protocol()
     for _ in range(2):
         answers(replication, Hello(C, 0), Digest(C, ((tracker.origin, 100),)))
@@ -248,7 +253,10 @@ def test_the_versions_of_a_peer_are_known():
 def test_a_node_that_is_gone_for_good_is_forgotten():
     """permdown_never_comes: after permdown_period nothing of it is held."""
     sim = Simulation()
+    sim.advance(1)
+    assert known(sim.b) == {"a", "c"}
     sim.crash("a")
+
     sim.advance(PERMDOWN + A_WHILE)
 
     assert known(sim.b) == {"c"}
@@ -352,3 +360,149 @@ def test_hints_before_the_last_are_ignored_as_well():
     sim.advance(OPTIONS.probe_grace + 0.1)
 
     assert not [event for event in sim.a.events if isinstance(event, Left)]
+
+
+def test_a_closed_id_is_asked_nothing():
+    """closed_id_is_asked: what comes after a goodbye is late, and no reason to ask."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0), Goodbye(OTHER))
+
+    assert Probe not in kinds(answers(replication, Heartbeat(OTHER, 0, 0)))
+
+
+def test_no_heartbeat_runs_ahead_of_the_changes():
+    """heartbeat_announces_too_much: what it announces was broadcast before it."""
+    tracker, replication = protocol()
+    sent = 0
+    for n in range(200):
+        now = n / 50
+        tracker.track(ROOM, f"{n}", {}, owner=n)
+        replication.handle_timer(now)
+        for envelope in replication.messages_to_send():
+            if isinstance(envelope.message, Changes):
+                sent = envelope.message.part.end
+            elif isinstance(envelope.message, Heartbeat):
+                assert envelope.message.seq <= sent
+
+
+def test_no_answer_runs_ahead_of_the_changes():
+    """answer_runs_ahead: what one node is sent was broadcast to all before."""
+    tracker, replication = protocol()
+    tracker.track(ROOM, "alice", {}, owner=1)
+
+    sent = answers(replication, Hello(C, 0), Request(C, OWN, 0, 1))
+
+    assert [kind for kind in kinds(sent) if kind in (Changes, Transfer)] == [Changes, Transfer]
+
+
+def test_the_origin_is_asked_first():
+    """origin_is_spared: nobody else has to hold what the origin can send itself."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0), Hello(C, 0), Digest(C, ((OTHER, 5), (C, 0))))
+
+    sent = pass_time(replication, 0.0, OPTIONS.repair_delay + 0.1)
+
+    assert [each.to for each in sent if isinstance(each.message, Request)] == [OTHER.name]
+
+
+def test_a_copy_at_our_own_number_is_no_clone():
+    """own_seq_refutes: others hold what we have broadcast, as they should."""
+    tracker, replication = protocol()
+    tracker.track(ROOM, "alice", {}, owner=1)
+    replication.handle_timer(1.0)
+
+    answers(replication, Hello(C, 0), Digest(C, ((OWN, 1),)), now=1.0)
+
+    assert tracker.origin == OWN
+
+
+def test_an_answer_to_a_probe_announces_what_was_broadcast():
+    """hello_announces_too_much: nobody asks for changes that are about to be broadcast."""
+    tracker, replication = protocol()
+    tracker.track(ROOM, "alice", {}, owner=1)
+
+    (alive,) = (
+        each.message
+        for each in answers(replication, Probe(OTHER, OWN, 1))
+        if isinstance(each.message, Alive)
+    )
+
+    assert alive.seq == 0
+
+
+def test_a_heartbeat_announces_the_versions_that_are_read():
+    """heartbeat_hides_versions: others learn from it what they may write."""
+    _, replication = protocol()
+
+    sent = pass_time(replication, 0.0, 2 * HEARTBEAT)
+
+    versions = {each.message.versions for each in sent if isinstance(each.message, Heartbeat)}
+    assert versions == {VERSIONS}
+
+
+def their_changes(count: int) -> list[Changes]:
+    """So many changes of ``OTHER``, each by itself."""
+    theirs, changes = Slice(OTHER), []
+    for n in range(count):
+        theirs.add(ROOM, f"{n}", b"{}", owner=n)
+        changes += [Changes(OTHER, part) for part in split(theirs.range_from(n))]
+    return changes
+
+
+def test_changes_beyond_a_gap_may_come_in_any_order():
+    """held_in_any_order: the last before the one before it, and then the first."""
+    tracker, replication = protocol()
+    first, second, third = their_changes(3)
+
+    answers(replication, Hello(OTHER, 0), third, second, first)
+
+    assert sorted(tracker.keys(ROOM)) == ["0", "1", "2"]
+
+
+def test_who_is_repaired_is_shown_at_once():
+    """repaired_and_not_shown: a node that came back is shown as soon as nothing is missing."""
+    tracker, replication = protocol()
+    now = DOWN + A_WHILE
+    answers(replication, Hello(OTHER, 0))
+    pass_time(replication, 0.0, now)
+    answers(replication, Heartbeat(OTHER, 1, 0), now=now)
+    assert list(tracker.keys(ROOM)) == []
+
+    answers(replication, *their_changes(1), now=now)
+
+    assert list(tracker.keys(ROOM)) == ["0"]
+
+
+def test_a_transfer_whose_parts_arrive_is_not_asked_for_again():
+    """transfer_gets_no_time: what is large takes longer than a request."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 5))
+    (request,) = (
+        each.message
+        for each in pass_time(replication, 0.0, 0.3)
+        if isinstance(each.message, Request)
+    )
+    first = Transfer(OTHER, OTHER, request.number, Part(None, 5, 0, 2, (), ()))
+    answers(replication, first, now=0.3)
+
+    sent = pass_time(replication, 0.3, 0.3 + 2 * OPTIONS.request_timeout)
+
+    assert Request not in kinds(sent)
+
+
+def test_ranges_with_a_gap_between_them_do_not_join():
+    """join_over_a_gap: what happened in between is in neither of them."""
+    with pytest.raises(ValueError, match="do not chain"):
+        join_ranges(Range(0, 1, (), ()), Range(2, 3, (), ()))
+
+
+def test_presences_of_two_owners_are_no_update():
+    """update_paired_without_owner: of two connections with one key one leaves, and one joins."""
+    tracker, _ = protocol()
+    old, new = (Entry(ROOM, "alice", b"{}", owner, "r", owner) for owner in (1, 2))
+    tracker.change((), (old,))
+    tracker.events()
+
+    tracker.change((old,), (new,))
+
+    assert [type(event) for event in tracker.events()] == [Left, Joined]
