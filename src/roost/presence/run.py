@@ -28,6 +28,7 @@ from roost.presence.metas import MetasHandler
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.policy import Policy
+from roost.presence.tasks import Tasks
 from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
@@ -61,6 +62,7 @@ class PresenceRun:
         self.pubsub = pubsub
         self.is_bare = not defined("fetch")
         self.loop = asyncio.get_running_loop()
+        self._tasks = Tasks(self.loop)
         self._owned = OwnedTracker(pubsub, self._changed, self._grace_of)
         self.tracker = self._owned.protocol
         self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
@@ -74,7 +76,6 @@ class PresenceRun:
             self._last_seen = LastSeenRecorder(presence.last_seen_store, pubsub.counters)
         if defined("on_join") or defined("on_update") or defined("on_leave"):
             self._callbacks = Callbacks(presence, self.spawn, pubsub.counters)
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def start(cls, presence: Presence, pubsub: PubSub) -> Self:
@@ -286,10 +287,7 @@ class PresenceRun:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine that fetches or tells; ``settled`` waits for it, ``stop`` cancels it."""
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.spawn(coroutine)
 
     def forget_if_empty(self, topic: str) -> None:
         """A topic has nothing more to tell: forget it if nobody is there."""
@@ -304,7 +302,7 @@ class PresenceRun:
             for announcer in list(self._announcers.values()):
                 announcer.flush()
             if self._tasks:
-                await asyncio.wait(self._tasks)
+                await self._tasks.wait()
             elif all(announcer.is_idle for announcer in self._announcers.values()):
                 break
 
@@ -321,9 +319,6 @@ class PresenceRun:
         self._watches.stop()
         if self._callbacks is not None:
             self._callbacks.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         if self._last_seen is not None:
             await self._last_seen.stop()

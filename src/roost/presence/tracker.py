@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +13,7 @@ from roost.crdt.entry import Entry
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.serial import Serial
+from roost.presence.tasks import Tasks
 from roost.presence.tracking import Tracking, topic_of
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
@@ -128,8 +129,8 @@ class TrackerRun:
         self.untrack = self.owned.untrack
         self.update = self.owned.update
         self._tracker = tracker
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._calls = Serial(self._spawn, self._log, max_count=MAX_WAITING)
+        self._tasks = Tasks(self.loop)
+        self._calls = Serial(self._tasks.spawn, self._log, max_count=MAX_WAITING)
         self._subscriptions: dict[str, Subscription] = {}
 
     def receive(self, message: Any) -> None:
@@ -149,17 +150,14 @@ class TrackerRun:
             self._calls.flush()
             if not self._tasks:
                 break
-            await asyncio.wait(self._tasks)
+            await self._tasks.wait()
 
     async def stop(self) -> None:
         self.owned.stop()
         for topic in list(self._subscriptions):
             self.unsubscribe(topic)
         self._calls.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _changed(self, events: Sequence[TrackerEvent]) -> None:
         self._put(lambda: self._tracker.handle_diff(_diff(events)))
@@ -169,12 +167,6 @@ class TrackerRun:
             self.pubsub.counters["tracker_full"] += 1
             if self.pubsub.counters["tracker_full"] == 1:
                 logger.error("%s is too slow: dropped", type(self._tracker).__qualname__)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def _log(self, error: BaseException) -> None:
         name = type(self._tracker).__qualname__
