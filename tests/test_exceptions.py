@@ -6,6 +6,7 @@ import pytest
 
 from roost import exceptions
 from roost.exceptions import (
+    AdapterError,
     AlreadyTracked,
     ChannelClosed,
     ConfigurationError,
@@ -39,6 +40,7 @@ SENTENCES = [
         "push was called outside the event loop's thread: use loop.call_soon_threadsafe, or "
         "endpoint.broadcast, which works from any thread",
     ),
+    (AdapterError("redis://db:6379", "connection refused"), "redis://db:6379: connection refused"),
     (ConnectRefused(), "connection refused"),
     (ConnectRefused("expired"), "connection refused: expired"),
     (JoinRefused({"reason": "full"}), "join refused with {'reason': 'full'}"),

@@ -6,6 +6,7 @@
     ├── ConfigurationError (ValueError)      an option that can't work; raised where it is given
     ├── NotStarted (RuntimeError)            used before start, or after stop
     ├── WrongThread (RuntimeError)           called outside the event loop's thread
+    ├── AdapterError (ConnectionError)       the engine between nodes is not to be reached
     ├── Refusals, raised by the application
     │   ├── ConnectRefused                   in ``Socket.connect``
     │   ├── JoinRefused                      in ``Channel.join``
@@ -38,6 +39,7 @@ from typing import Any
 from roost.aliases import EMPTY
 
 __all__ = [
+    "AdapterError",
     "AlreadyTracked",
     "ChannelClosed",
     "ConfigurationError",
@@ -104,6 +106,27 @@ class WrongThread(RoostError, RuntimeError):
             f"{self.what} was called outside the event loop's thread: use "
             "loop.call_soon_threadsafe, or endpoint.broadcast, which works from any thread"
         )
+
+
+class AdapterError(RoostError, ConnectionError):
+    """The engine that carries messages between nodes cannot be reached, or refuses us.
+
+    Attributes:
+        engine: Where it is, without credentials, for example ``redis://10.0.0.5:6379/0``.
+        reason: What went wrong, and what to do about it.
+
+    Example:
+        >>> print(AdapterError("redis://db:6379", "connection refused: is the server running?"))
+        redis://db:6379: connection refused: is the server running?
+    """
+
+    def __init__(self, engine: str, reason: str) -> None:
+        super().__init__(engine, reason)
+        self.engine = engine
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.engine}: {self.reason}"
 
 
 class ConnectRefused(RoostError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from roost.pubsub.adapter import LinkEvents
@@ -34,10 +35,12 @@ class NodeAdapter:
         sent: What was published.
     """
 
-    reaches_others = True
-
     def __init__(self, network: Network, node_name: str) -> None:
         self.node_name = node_name
+        self.link = ""
+        self.reaches_others = True
+        self.is_attached = True
+        self.counters: Counter[str] = Counter()
         self.deliver: Callable[[bytes], None]
         self.links: LinkEvents
         self.sent: list[bytes] = []

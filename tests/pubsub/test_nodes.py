@@ -318,14 +318,14 @@ async def test_link_events_are_logged(caplog: pytest.LogCaptureFixture):
     adapter = NodeAdapter(Network(), "a")
     async with PubSub(adapter).running():
         with caplog.at_level(logging.INFO, "roost.pubsub"):
-            adapter.links.link_down("b")
-            adapter.links.link_up("b")
+            adapter.links.link_up("b", "b1")
+            adapter.links.link_down("b1")
             adapter.links.detached()
             adapter.links.attached()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "link to b is down",
-        "link to b is up",
+        "link b1 to b is up",
+        "link b1 is down",
         "detached from the engine",
         "attached to the engine",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,15 +12,17 @@ __all__ = ["Adapter", "LinkEvents"]
 class LinkEvents(Protocol):
     """What an adapter tells of its links; each call comes on the loop's thread.
 
-    A hint names a link, not a node's health: what it means is decided above.
+    A *link* is the way to one run of a node's adapter. What is told of it is a hint, no judgement
+    of the node's health: what it means is decided above. An adapter that cannot see the links of
+    others tells nothing of them.
     """
 
-    def link_down(self, node_name: str) -> None:
-        """The link to ``node_name`` is gone."""
+    def link_up(self, node_name: str, link: str) -> None:
+        """``node_name`` can be reached, for the first time or again."""
         ...
 
-    def link_up(self, node_name: str) -> None:
-        """The link to ``node_name`` is there, or there again."""
+    def link_down(self, link: str) -> None:
+        """What was told by ``link_up`` is over: its process died, or it is cut off."""
         ...
 
     def detached(self) -> None:
@@ -35,12 +38,25 @@ class Adapter(Protocol):
     """Carries bytes between the nodes of a cluster; at most once, in order for each sender.
 
     ``publish`` and ``publish_to`` return at once and never block the loop: an adapter whose engine
-    can block sends from a thread of its own, through a bounded queue, and counts what it drops.
+    can block sends from a thread or task of its own, through a queue that is bounded in count and
+    bytes. At the bound a message is dropped and counted, never an exception.
+
+    It is started, closed and started again, on different event loops one after the other; nothing
+    of an engine is opened before ``start``, so that a process may fork until then.
     """
 
     @property
     def node_name(self) -> str:
-        """Unique name of this node in the cluster."""
+        """Unique name of this node in the cluster; messages for this node are addressed to it."""
+        ...
+
+    @property
+    def link(self) -> str:
+        """Names the way to this node in this run, as other nodes are told of it; new at each start.
+
+        With it the death of an old run is not taken for that of its successor. Empty before the
+        first start, and for an adapter that tells nothing of links.
+        """
         ...
 
     @property
@@ -48,12 +64,29 @@ class Adapter(Protocol):
         """Whether there can be other nodes; if not, nothing is encoded for them."""
         ...
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the engine can be reached, as far as is known."""
+        ...
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was dropped and why: reason → how often."""
+        ...
+
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
-        """Attach to the engine; from now on call ``deliver`` on the loop for each message."""
+        """Attach to the engine; from now on call ``deliver`` on the loop for each message.
+
+        Raises:
+            AdapterError: The engine cannot be reached, or refuses us; nothing is left behind.
+        """
         ...
 
     async def close(self) -> None:
-        """Detach; afterwards ``deliver`` is not called any more."""
+        """Send what waits, within a second or two, and detach; ``deliver`` is not called after it.
+
+        Nothing happens if it is not running.
+        """
         ...
 
     def publish(self, data: bytes) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
+from collections import Counter
 from collections.abc import Callable
 
 from roost.pubsub.adapter import LinkEvents
+from roost.pubsub.names import default_node_name
 
 __all__ = ["LocalAdapter"]
 
@@ -16,21 +15,15 @@ class LocalAdapter:
     """One process by itself; needs no engine.
 
     Args:
-        node_name: Name of the node; by default unique: host, process id and eight random digits.
+        node_name: Name of the node; by default unique.
     """
 
     def __init__(self, node_name: str | None = None) -> None:
-        self._node_name = node_name or (
-            f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        )
-
-    @property
-    def node_name(self) -> str:
-        return self._node_name
-
-    @property
-    def reaches_others(self) -> bool:
-        return False
+        self.node_name = node_name or default_node_name()
+        self.link = ""
+        self.reaches_others = False
+        self.is_attached = True
+        self.counters: Counter[str] = Counter()
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         pass

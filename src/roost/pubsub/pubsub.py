@@ -308,11 +308,11 @@ class PubSub:
 class _LogLinks:
     """Links are only of interest to trackers; until one listens, the log has them."""
 
-    def link_down(self, node_name: str) -> None:
-        logger.info("link to %s is down", node_name)
+    def link_up(self, node_name: str, link: str) -> None:
+        logger.info("link %s to %s is up", link, node_name)
 
-    def link_up(self, node_name: str) -> None:
-        logger.info("link to %s is up", node_name)
+    def link_down(self, link: str) -> None:
+        logger.info("link %s is down", link)
 
     def detached(self) -> None:
         logger.warning("detached from the engine")
