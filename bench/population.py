@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from roost.aliases import Meta
 from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
 from roost.tracker.protocol import TrackerProtocol
 
 __all__ = ["LAYOUTS", "OPERATIONS", "Layout", "Population"]
@@ -54,7 +55,7 @@ class Population:
     """A tracker with ``size`` presences, and the operations to time on it."""
 
     def __init__(self, layout: Layout, size: int) -> None:
-        self.tracker = TrackerProtocol(OriginId("a", 1, 7))
+        self.tracker = TrackerProtocol(Slice(OriginId("a", 1, 7)))
         self._size = size
         self._topics = [f"room:{number}" for number in range(layout.topic_count)]
         self._owner_size = layout.owner_size

@@ -41,6 +41,7 @@ from roost.tracker.messages import (
     Heartbeat,
     Hello,
     Part,
+    Row,
     Transfer,
     decode_message,
     encode_message,
@@ -74,19 +75,20 @@ class Effort:
     seconds: float = 15.0
 
 
-def _row(number: int, seq: int) -> tuple[str, str, bytes, int, int, bool]:
+def _row(number: int, seq: int) -> Row:
     meta = f'{{"online_at":1795323696,"phx_ref":"{THEM.ref(seq)}"}}'
-    return "room:1", f"user-{number}", meta.encode(), number, seq, False
+    return Row("room:1", f"user-{number}", meta.encode(), number, seq)
 
 
 class Copy:
     """A node that holds ``size`` presences of another one."""
 
     def __init__(self, size: int) -> None:
-        self.tracker = TrackerProtocol(OriginId("a", 1, 7))
+        self.tracker = TrackerProtocol(Slice(OriginId("a", 1, 7)))
         self.replication = ReplicationProtocol(
-            self.tracker, rng=random.Random(1), new_nonce=lambda: 1, now=0.0
+            self.tracker.own, rng=random.Random(1), new_nonce=lambda: 1, now=0.0
         )
+        self.replication.add_tracker(self.tracker)
         self.now = 0.0
         self.seq = 0
         self._seqs = array("q", bytes(8 * size))  # of each presence
@@ -186,8 +188,8 @@ def _snapshot(size: int) -> dict[str, float]:
     """One snapshot on its way, then its node down and up again."""
     theirs = Slice(THEM)
     for number in range(size):
-        topic, key, meta, owner, _, _ = _row(number, theirs.seq + 1)
-        theirs.add(topic, key, meta, owner=owner)
+        row = _row(number, theirs.seq + 1)
+        theirs.add(row.topic, row.key, row.meta, owner=row.owner)
     figures: dict[str, float] = {}
 
     def note(name: str, since: float) -> None:

@@ -21,7 +21,7 @@ from roost.crdt.slice import Slice
 from roost.testing.oracle import Oracle, Periods
 from roost.testing.simulation import Faults, SimulatedNode, Simulation
 from roost.tracker import assembly, messages, peer
-from roost.tracker.replication import ReplicationOptions
+from roost.tracker.options import ReplicationOptions
 from tests.simulation.clients import Clients
 
 __all__ = ["Action", "History", "draw", "failure", "scenario", "shrink"]
@@ -306,7 +306,7 @@ class _Play:
         self.simulation.heal()
         for name in list(self.simulation.nodes):
             self._resume(name)
-            if self.simulation.nodes[name].replication._is_detached:
+            if self.simulation.nodes[name].replication.is_detached:
                 self.simulation.attach(name)
 
     def flush_all(self) -> None:

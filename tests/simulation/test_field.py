@@ -19,8 +19,8 @@ from roost.tracker.messages import (
     decode_message,
     encode_message,
 )
+from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import Joined, Left, Updated
-from roost.tracker.replication import ReplicationOptions
 
 OPTIONS = ReplicationOptions()
 HEARTBEAT = OPTIONS.heartbeat_period

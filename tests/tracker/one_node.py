@@ -9,9 +9,10 @@ from typing import TypeVar
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
 from roost.tracker.messages import Changes, Heartbeat, Probe, TrackerMessage, Transfer, split
+from roost.tracker.node import Envelope
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import Joined, TrackerProtocol, Updated
-from roost.tracker.replication import Envelope, ReplicationProtocol
+from roost.tracker.replication import ReplicationProtocol
 
 __all__ = ["OneNode", "add", "changes", "heartbeat", "origin", "transfer"]
 
@@ -28,10 +29,11 @@ class OneNode:
     def __init__(self) -> None:
         nonces = count(1_000)
         self.now = 0.0
-        self.tracker = TrackerProtocol(origin("a"))
+        self.tracker = TrackerProtocol(Slice(origin("a")))
         self.replication = ReplicationProtocol(
-            self.tracker, rng=random.Random(1), new_nonce=lambda: next(nonces), now=self.now
+            self.tracker.own, rng=random.Random(1), new_nonce=lambda: next(nonces), now=self.now
         )
+        self.replication.add_tracker(self.tracker)
         self.sent: list[Envelope] = []
 
     def hear(self, *messages: TrackerMessage) -> None:

@@ -6,16 +6,19 @@ import msgspec
 import pytest
 
 from roost.crdt.origin import OriginId
+from roost.exceptions import InvalidMessage
 from roost.tracker.messages import (
     Changes,
     Goodbye,
     Part,
+    Row,
     Superseded,
     TrackerMessage,
     Transfer,
     decode_message,
     encode_message,
 )
+from tests.tracker.one_node import OneNode
 
 ORIGIN = OriginId("a", 1, 7)
 REF = ORIGIN.ref(1)
@@ -23,7 +26,7 @@ REF = ORIGIN.ref(1)
 
 def carried(meta: bytes) -> list[TrackerMessage]:
     """Messages that carry a meta."""
-    part = Part(0, 1, 0, 1, (("room:1", "alice", meta, 1, 1, False),), ())
+    part = Part(0, 1, 0, 1, (Row("room:1", "alice", meta, 1, 1),), ())
     return [Changes(ORIGIN, part), Transfer(OriginId("b", 1, 8), ORIGIN, 1, part)]
 
 
@@ -52,7 +55,7 @@ def test_a_meta_is_a_json_object_with_its_ref():
 def test_a_meta_that_no_client_could_read_is_refused(meta: bytes):
     """What is no JSON object in UTF-8, or carries another ref, reaches neither index nor client."""
     for message in carried(meta):
-        assert decode_message(encode_message(message)) is None
+        refused(encode_message(message))
 
 
 @pytest.mark.parametrize(
@@ -60,11 +63,19 @@ def test_a_meta_that_no_client_could_read_is_refused(meta: bytes):
 )
 def test_an_id_that_no_tracker_makes_is_refused(origin: OriginId):
     """An id whose nonce makes no ref, or above which there is none, is dropped."""
-    assert decode_message(encode_message(Goodbye(origin))) is None
-    assert decode_message(encode_message(Superseded(ORIGIN, origin))) is None
+    refused(encode_message(Goodbye(origin)))
+    refused(encode_message(Superseded(ORIGIN, origin)))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode([8, "a"])])
-def test_bytes_that_are_no_message_are_none(data: bytes):
-    """Whatever arrives, decoding does not raise."""
-    assert decode_message(data) is None
+def test_bytes_that_are_no_message_are_refused(data: bytes):
+    """Whatever arrives, decoding raises nothing else, and a tracker counts it."""
+    refused(data)
+
+
+def refused(data: bytes) -> None:
+    with pytest.raises(InvalidMessage):
+        decode_message(data)
+    node = OneNode()
+    node.replication.receive_data(data, 0.0)
+    assert node.replication.counters == {"unsound": 1}

@@ -100,7 +100,7 @@ def test_an_answer_begins_where_the_asker_is():
         node.hear(Request(C, node.tracker.origin, after, 7))
         ((to, answer),) = node.said(Transfer)
         assert (to, answer.part.start, answer.part.end) == ("c", after, 4)
-        assert [key for _, key, *_ in answer.part.added] == added
+        assert [row.key for row in answer.part.added] == added
         assert answer.part.removed == removed
 
 

@@ -39,7 +39,7 @@ def test_a_fresh_slice_has_nothing():
 @pytest.mark.conforms("ST-2")
 def test_what_is_tracked_is_in_its_topic_until_it_is_untracked():
     """The list of the topic has it, and no other list does."""
-    tracker = TrackerProtocol(A)
+    tracker = TrackerProtocol(Slice(A))
 
     tracker.track("room:1", "alice", {}, owner=1)
     assert [entry.key for entry in tracker.list("room:1")] == ["alice"]
@@ -52,7 +52,7 @@ def test_what_is_tracked_is_in_its_topic_until_it_is_untracked():
 @pytest.mark.conforms("ST-7")
 def test_what_an_owner_tracks_is_found_by_owner_topic_and_key():
     """All of an owner's entries, or the one of a topic and key; nothing where there is none."""
-    tracker = TrackerProtocol(A)
+    tracker = TrackerProtocol(Slice(A))
     tracker.track("room:1", "alice", {}, owner=1)
     tracker.track("room:2", "alice", {}, owner=1)
     tracker.track("room:1", "alice", {}, owner=2)
@@ -72,7 +72,7 @@ def test_what_an_owner_tracks_is_found_by_owner_topic_and_key():
 @pytest.mark.conforms("ST-8")
 def test_a_key_has_the_entries_of_all_who_track_it():
     """Those of that key in that topic, each with its owner, and none of other keys."""
-    tracker = TrackerProtocol(A)
+    tracker = TrackerProtocol(Slice(A))
     first = tracker.track("room:1", "alice", {}, owner=1)
     second = tracker.track("room:1", "alice", {}, owner=2)
     tracker.track("room:1", "bob", {}, owner=1)
@@ -258,7 +258,7 @@ def test_an_answer_has_only_the_origin_that_was_asked_for():
     node.hear(Request(asker, B, 0, 7))
     ((to, answer),) = node.said(Transfer)
     assert (to, answer.origin, answer.number) == ("d", B, 7)
-    assert [key for _, key, *_ in answer.part.added] == ["of b"]
+    assert [row.key for row in answer.part.added] == ["of b"]
 
     node.hear(Request(asker, OriginId("b", 2, 2), 0, 8), Request(asker, origin("e"), 0, 9))
     assert node.said(Transfer) == []

@@ -6,8 +6,8 @@ import pytest
 
 from roost.exceptions import ConfigurationError
 from roost.testing.simulation import SimulatedNode, Simulation
+from roost.tracker.options import ReplicationOptions
 from roost.tracker.peer import Peer
-from roost.tracker.replication import ReplicationOptions
 
 # Options.
 

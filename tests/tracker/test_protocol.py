@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
 from roost.exceptions import (
     AlreadyTracked,
     InvalidKey,
@@ -47,7 +48,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tracker = TrackerProtocol(ORIGIN)
+        self.tracker = TrackerProtocol(Slice(ORIGIN))
         self.metas: dict[Place, dict[str, Any]] = {}  # refs included
         self.hidden: set[Place] = set()
         self.keys: dict[str, list[str]] = {topic: [] for topic in TOPICS}
@@ -270,7 +271,7 @@ TestTracker.settings = MACHINE
 
 @pytest.fixture(name="tracker")
 def new_tracker() -> TrackerProtocol:
-    return TrackerProtocol(ORIGIN)
+    return TrackerProtocol(Slice(ORIGIN))
 
 
 def test_metas_are_held_encoded(tracker):
@@ -297,7 +298,7 @@ def test_a_key_may_be_tracked_by_several_owners(tracker):
 def test_refs_of_two_lives_differ():
     """Two trackers that do the same give different refs."""
     refs = {
-        TrackerProtocol(OriginId("a", 1, nonce)).track("room:1", "alice", {}, owner=1)
+        TrackerProtocol(Slice(OriginId("a", 1, nonce))).track("room:1", "alice", {}, owner=1)
         for nonce in range(10)
     }
 
@@ -352,7 +353,7 @@ def test_an_encode_hook_may_use_the_tracker():
             tracker.track("room:1", "bob", {}, owner=2)
         return "phone"
 
-    tracker = TrackerProtocol(ORIGIN, encoder=JsonEncoder(track_too))
+    tracker = TrackerProtocol(Slice(ORIGIN), encoder=JsonEncoder(track_too))
     ref = tracker.track("room:1", "alice", {"device": Device()}, owner=1)
     tracker.untrack("room:1", "bob", owner=2)
     new_ref = tracker.update("room:1", "alice", {"device": Device()}, owner=1)
@@ -373,7 +374,7 @@ def test_a_hook_that_tracks_the_very_presence_is_refused():
         tracker.track("room:1", "alice", {}, owner=1)
         return "phone"
 
-    tracker = TrackerProtocol(ORIGIN, encoder=JsonEncoder(track_the_same))
+    tracker = TrackerProtocol(Slice(ORIGIN), encoder=JsonEncoder(track_the_same))
     with pytest.raises(AlreadyTracked):
         tracker.track("room:1", "alice", {"device": Device()}, owner=1)
 

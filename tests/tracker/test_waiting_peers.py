@@ -34,5 +34,5 @@ def test_the_timer_is_due_when_the_first_deadline_of_any_peer_is(seed: int) -> N
             timer = replication.next_timer()
             assert timer is not None
             deadlines = [at for peer in replication.peers for at in peer.deadlines()]
-            in_seconds = min(deadlines, default=float("inf")) - replication._clock
-            assert timer - replication._advanced_at <= max(in_seconds, 0.0) + 1e-6
+            clock = replication._node.clock
+            assert timer <= clock.on_callers(min(deadlines, default=float("inf"))) + 1e-6

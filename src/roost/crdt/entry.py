@@ -21,6 +21,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         ref_prefix: First part of the ref, the same for all entries of one origin.
         seq: Number of the change that added it, second part of the ref.
         hidden: Held by every node, but in nobody's list.
+        tracker: Name of the tracker that it belongs to; a node may have several.
     """
 
     topic: str
@@ -30,6 +31,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ref_prefix: str
     seq: int
     hidden: bool = False
+    tracker: str = ""
 
     @property
     def ref(self) -> str:

@@ -188,6 +188,10 @@ class OwnerIndex:
         else:
             del self._groups[entry.owner]
 
+    def entries(self) -> list[Entry]:
+        """All that is tracked, owner by owner."""
+        return [entry for owner in self._groups for entry in self.of(owner)]
+
     def of(self, owner: int) -> tuple[Entry, ...]:
         """All that an owner tracks."""
         group = self._groups.get(owner)

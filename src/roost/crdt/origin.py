@@ -10,7 +10,7 @@ import msgspec
 __all__ = ["OriginId"]
 
 
-class OriginId(msgspec.Struct, frozen=True, order=True, dict=True):
+class OriginId(msgspec.Struct, frozen=True, order=True, dict=True, array_like=True):
     """The id of an origin; the name alone identifies nothing.
 
     Ids of one name are ordered by (incarnation, nonce), so that a later life of a node supersedes

@@ -68,6 +68,11 @@ class Slice:
     __slots__ = ("_entries", "_log", "_log_count", "_log_start", "_ref_prefix", "origin", "seq")
 
     def __init__(self, origin: OriginId, *, log_count: int = LOG_COUNT) -> None:
+        self._log_count = log_count
+        self.renew(origin)
+
+    def renew(self, origin: OriginId) -> None:
+        """Begin another life, with nothing tracked and no changes."""
         self.origin = origin
         self._ref_prefix = origin.ref_prefix
         self.seq = 0
@@ -75,7 +80,6 @@ class Slice:
         # The change with number n is at n - _log_start - 1.
         self._log: list[_Change] = []
         self._log_start = 0
-        self._log_count = log_count
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -88,9 +92,18 @@ class Slice:
         """The ref that the next addition will have."""
         return f"{self._ref_prefix}{self.seq + 1:x}"
 
-    def add(self, topic: str, key: str, meta: bytes, *, owner: int, hidden: bool = False) -> Entry:
+    def add(
+        self,
+        topic: str,
+        key: str,
+        meta: bytes,
+        *,
+        owner: int,
+        hidden: bool = False,
+        tracker: str = "",
+    ) -> Entry:
         """Add an entry; ``meta`` carries ``next_ref``."""
-        entry = Entry(topic, key, meta, owner, self._ref_prefix, self.seq + 1, hidden)
+        entry = Entry(topic, key, meta, owner, self._ref_prefix, self.seq + 1, hidden, tracker)
         self._change(entry, 0)
         self._entries[entry.seq] = entry
         return entry
@@ -103,7 +116,16 @@ class Slice:
     def replace(self, old: Entry, meta: bytes, *, hidden: bool = False) -> Entry:
         """Remove an entry and add its successor under one number; KeyError if it is not there."""
         del self._entries[old.seq]
-        new = Entry(old.topic, old.key, meta, old.owner, old.ref_prefix, self.seq + 1, hidden)
+        new = Entry(
+            old.topic,
+            old.key,
+            meta,
+            old.owner,
+            old.ref_prefix,
+            self.seq + 1,
+            hidden,
+            old.tracker,
+        )
         self._change(new, old.seq)
         self._entries[new.seq] = new
         return new

@@ -11,6 +11,7 @@ from typing import Any
 from roost.aliases import Meta
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
 from roost.presence.grace import Lingering
 from roost.presence.owner import Owner
 from roost.pubsub.pubsub import PubSub
@@ -42,7 +43,7 @@ class OwnedTracker:
         grace_of: Callable[[str], float] = lambda topic: 0.0,
     ) -> None:
         origin = OriginId(pubsub.node_name, time.time_ns() // 1000, secrets.randbits(64))
-        self.protocol = TrackerProtocol(origin, encoder=pubsub.encoder)
+        self.protocol = TrackerProtocol(Slice(origin), encoder=pubsub.encoder)
         self._pubsub = pubsub
         self._notify = changed
         self._grace_of = grace_of

@@ -24,10 +24,10 @@ from typing import Final
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
 from roost.testing.simulation import SimulatedNode, Simulation
-from roost.tracker import assembly, peer, replication
+from roost.tracker import assembly, members, peer, repair
+from roost.tracker.options import ReplicationOptions
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import Left, TrackerEvent
-from roost.tracker.replication import ReplicationOptions
 
 __all__ = ["BrokenPromise", "Oracle", "Periods"]
 
@@ -62,7 +62,7 @@ class Periods:
         self.hint = options.probe_grace + delay
         # A heartbeat tells what is missing, or brings the node up, and one more shows it in any
         # case. Whoever was asked while messages were lost is given up only after its back-off.
-        backoff = options.request_timeout * replication.MAX_BACKOFF * (1 + replication.JITTER)
+        backoff = options.max_request_timeout * (1 + repair.JITTER)
         transfer = options.repair_delay + backoff + 4 * delay
         self.repair = delay + 2 * heartbeat + transfer
         self.silence = delay + options.down_period + heartbeat
@@ -160,8 +160,8 @@ class Oracle:
         sizes = {
             "lives of one name": (max(names.values(), default=0), 1),
             "log": (len(node.tracker.own._log), 2 * log_count),
-            "floors": (len(protocol._floors), replication.MAX_FLOORS),
-            "asked": (len(protocol._asked), replication.MAX_ASKED),
+            "floors": (len(protocol._members._floors), members.MAX_FLOORS),
+            "asked": (len(protocol._members._asked), members.MAX_ASKED),
         }
         for each in protocol.peers:
             sizes[f"ahead of {each.name}"] = (len(each.ahead), peer.MAX_AHEAD_COUNT)

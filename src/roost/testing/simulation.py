@@ -28,10 +28,13 @@ import msgspec
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
 from roost.tracker.messages import TrackerMessage, decode_message, encode_message
 from roost.tracker.meta import decode_meta
+from roost.tracker.node import Envelope
+from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
-from roost.tracker.replication import Envelope, ReplicationOptions, ReplicationProtocol
+from roost.tracker.replication import ReplicationProtocol
 
 __all__ = ["Faults", "HeldMessages", "SimulatedNode", "Simulation"]
 
@@ -62,7 +65,9 @@ class SimulatedNode:
     """One node, in one life.
 
     Attributes:
-        name: Its name when it started; its tracker may have taken another one since.
+        name: Its name in the simulation.
+        address: The name that it was configured with; its tracker may have taken another one since.
+        link: What its adapter calls the way to it.
         tracker: Its tracker.
         replication: Its conversation with the others.
         shown: What somebody knows who was told its events and nothing else: ref → entry.
@@ -75,16 +80,22 @@ class SimulatedNode:
         name: str,
         origin: OriginId,
         options: ReplicationOptions,
+        link: str,
     ) -> None:
         self.name = name
-        self.tracker = TrackerProtocol(origin)
+        self.address = origin.name
+        self.link = link
+        own = Slice(origin)
+        self.tracker = TrackerProtocol(own)
         self.replication = ReplicationProtocol(
-            self.tracker,
+            own,
             rng=random.Random(simulation.rng.random()),
             new_nonce=lambda: simulation.rng.getrandbits(64),
             now=simulation.now,
             options=options,
+            link=link,
         )
+        self.replication.add_tracker(self.tracker)
         self.shown: dict[str, Entry] = {}
         self.events: list[TrackerEvent] = []
         self.is_paused = False
@@ -219,6 +230,7 @@ class Simulation:
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._action_count = 0
         self._arrives_at: dict[tuple[str, str], float] = {}
+        self._links: dict[OriginId, str] = {}
         for name in nodes:
             self.start(name)
 
@@ -242,7 +254,8 @@ class Simulation:
         """
         incarnation = int((WALL_CLOCK + self.now + clock_step) * 1_000_000)
         origin = OriginId(called or name, incarnation, self.rng.getrandbits(64))
-        node = self.nodes[name] = SimulatedNode(self, name, origin, self.options)
+        link = f"{name}{len(self._links)}"
+        node = self.nodes[name] = SimulatedNode(self, name, origin, self.options, link)
         self.settle(node)
         return node
 
@@ -251,17 +264,17 @@ class Simulation:
         node = self.nodes.pop(name)
         node.is_live = False
         if self.faults.hints is not None:
-            origin = node.tracker.origin
             for other in self.nodes.values():
-                self._at(self.faults.hints, partial(self._hint, other, origin))
+                self._at(self.faults.hints, partial(self._hint, other, node.link))
 
     def clone(self, name: str, copied_to: str) -> SimulatedNode:
         """Copy a node with all that it knows, its id included, as one copies a virtual machine."""
         node = self.nodes[name]
-        clone = SimulatedNode(self, copied_to, node.tracker.origin, self.options)
+        clone = SimulatedNode(self, copied_to, node.tracker.origin, self.options, node.link)
         clone.tracker, clone.replication, clone.shown = copy.deepcopy(
             (node.tracker, node.replication, node.shown)
         )
+        clone.address = node.address
         clone._last_owner = node._last_owner
         self.nodes[copied_to] = clone
         self.settle(clone)
@@ -336,7 +349,7 @@ class Simulation:
 
     def hint(self, name: str, origin: OriginId) -> None:
         """A node is told that its link to an origin is gone."""
-        self._hint(self.nodes[name], origin)
+        self._hint(self.nodes[name], self._links[origin])
 
     def hold(
         self,
@@ -415,6 +428,7 @@ class Simulation:
         timer = node.replication.next_timer()
         if timer is not None:
             self._at(max(timer - self.now, 0.0), lambda: self._timer(node, timer))
+        self._links[node.tracker.origin] = node.link
         for watcher in self.watchers:
             watcher(node, events)
 
@@ -432,7 +446,9 @@ class Simulation:
             targets = [name for name in self.nodes if name != node.name]
         else:
             targets = [
-                name for name in self.nodes if self.nodes[name].tracker.origin.name == envelope.to
+                name
+                for name, other in self.nodes.items()
+                if other.address == envelope.to and other is not node
             ]
             if not targets:
                 self.sent[type(envelope.message).__name__] += 1
@@ -477,9 +493,9 @@ class Simulation:
         node.replication.receive(message, self.now)
         self.settle(node)
 
-    def _hint(self, node: SimulatedNode, origin: OriginId) -> None:
+    def _hint(self, node: SimulatedNode, link: str) -> None:
         if node.is_live and not node.is_paused:
-            node.replication.link_down(origin, self.now)
+            node.replication.link_down(link, self.now)
             self.settle(node)
 
     def _at(self, delay: float, action: Callable[[], None]) -> None:

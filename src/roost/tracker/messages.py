@@ -8,7 +8,8 @@ for ever, so that nodes of all versions know of each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from sys import intern
 from typing import Final, TypeAlias
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range
+from roost.exceptions import InvalidMessage
 from roost.strict_json import DECODE_ERRORS, decode_json
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
 VERSIONS: Final = (1, 1)
 """The lowest and the highest version of the messages that this node reads."""
 
+LAST_KIND: Final = 9  # of this version
+MAX_KIND: Final = 127  # what MessagePack says in one byte
 MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
 MAX_PART_SIZE: Final = 262_144  # bytes of metas in one part, the last entry excluded
@@ -57,20 +61,35 @@ class Heartbeat(_Message, frozen=True, tag=0):
         seq: The last of its changes that it has broadcast.
         digest: Hash of its digest; nodes that hold the same have the same.
         versions: The lowest and the highest message version that it reads.
+        link: What its adapter calls the way to it.
     """
 
     sender: OriginId
     seq: int
     digest: int
     versions: tuple[int, int] = VERSIONS
+    link: str = ""
 
 
 class Hello(_Message, frozen=True, tag=1):
-    """I am new here, or back: tell me your digest."""
+    """I am new here, or back, or I have just met you: tell me your digest."""
 
     sender: OriginId
     seq: int
     versions: tuple[int, int] = VERSIONS
+    link: str = ""
+
+
+class Row(_Message, frozen=True, gc=False):
+    """An entry, without what all entries of its origin share."""
+
+    topic: str
+    key: str
+    meta: bytes
+    owner: int
+    seq: int
+    hidden: bool = False
+    tracker: str = ""
 
 
 class Part(_Message, frozen=True):
@@ -81,7 +100,7 @@ class Part(_Message, frozen=True):
         end: As in ``Range``.
         index: Which part it is, from 0.
         count: How many there are.
-        added: Rows of (topic, key, meta, owner, seq, hidden).
+        added: As in ``Range``.
         removed: As in ``Range``.
     """
 
@@ -89,12 +108,24 @@ class Part(_Message, frozen=True):
     end: int
     index: int
     count: int
-    added: tuple[tuple[str, str, bytes, int, int, bool], ...]
+    added: tuple[Row, ...]
     removed: tuple[int, ...]
 
-    def entries(self, ref_prefix: str) -> Iterator[Entry]:
-        for topic, key, meta, owner, seq, hidden in self.added:
-            yield Entry(topic, key, meta, owner, ref_prefix, seq, hidden)
+    def entries(self, ref_prefix: str) -> list[Entry]:
+        """The entries, which share the strings that many of them have."""
+        return [
+            Entry(
+                intern(row.topic),
+                row.key,
+                row.meta,
+                row.owner,
+                ref_prefix,
+                row.seq,
+                row.hidden,
+                intern(row.tracker),
+            )
+            for row in self.added
+        ]
 
 
 class Changes(_Message, frozen=True, tag=2):
@@ -196,8 +227,14 @@ def encode_message(message: TrackerMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> TrackerMessage | None:
-    """The message in ``data``; None if it is none that this version knows, or it is unsound."""
+    """The message in ``data``; None if it is of a kind that only later versions know.
+
+    Raises:
+        InvalidMessage: It is no message.
+    """
     try:
+        if _decode_kind(data) > LAST_KIND:
+            return None
         message = _decoder.decode(data)
         _check_origin(message.sender)
         match message:
@@ -208,9 +245,17 @@ def decode_message(data: bytes) -> TrackerMessage | None:
                 _check_part(part, origin)
             case Superseded(_, highest):
                 _check_origin(highest)
-    except DECODE_ERRORS:
-        return None
+    except DECODE_ERRORS as error:
+        raise InvalidMessage("a tracker's message", str(error)) from error
     return message
+
+
+def _decode_kind(data: bytes) -> int:
+    """The number that a message's array begins with."""
+    # The first byte says array; up to 15 elements are said in one byte.
+    if len(data) < 2 or data[0] & 0xF0 != 0x90 or data[1] > MAX_KIND:
+        raise ValueError("not an array that begins with a kind")
+    return data[1]
 
 
 def _check_origin(origin: OriginId) -> None:
@@ -221,9 +266,9 @@ def _check_origin(origin: OriginId) -> None:
 
 def _check_part(part: Part, origin: OriginId) -> None:
     """Metas go to clients as they are: they must be JSON, and carry the ref of their entry."""
-    for _, _, meta, _, seq, _ in part.added:
-        decoded = decode_json(meta)
-        if type(decoded) is not dict or decoded.get("phx_ref") != origin.ref(seq):
+    for row in part.added:
+        decoded = decode_json(row.meta)
+        if type(decoded) is not dict or decoded.get("phx_ref") != origin.ref(row.seq):
             raise ValueError("not the meta of its entry")
 
 
@@ -248,7 +293,7 @@ def split(change: Range) -> list[Part]:
             change.end,
             index,
             len(chunks),
-            tuple((e.topic, e.key, e.meta, e.owner, e.seq, e.hidden) for e in added),
+            tuple(Row(e.topic, e.key, e.meta, e.owner, e.seq, e.hidden, e.tracker) for e in added),
             tuple(removed),
         )
         for index, (added, removed) in enumerate(chunks)

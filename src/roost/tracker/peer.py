@@ -29,6 +29,7 @@ class Peer:
         announced: The highest number that it is known to have broadcast.
         digest: The hash in its last heartbeat.
         versions: The message versions that it reads.
+        link: What its adapter calls the way to it; empty if it did not say.
         show_at: When it is shown at the latest; None if that is not pending.
         gap_at: When what is missing is asked for; None if nothing is missing, or it is asked for.
         request: Number of the request in flight; None if there is none.
@@ -55,6 +56,7 @@ class Peer:
         "holders",
         "is_shown",
         "is_up",
+        "link",
         "origin",
         "probe",
         "probe_ends_at",
@@ -75,6 +77,7 @@ class Peer:
         self.announced = 0
         self.digest: int | None = None
         self.versions = (1, 1)
+        self.link = ""
         self.show_at: float | None = None
         self.gap_at: float | None = None
         self.request: int | None = None

@@ -1,10 +1,11 @@
 """The tracker of one node, sans I/O: what is tracked here, what is visible, what changed.
 
 Theory of operation. Local operations act on the node's own slice, the only one that this node
-writes. The visible entries of all origins are in one index; an operation changes slice and index
-together and leaves an event. Whoever drives the protocol takes the events after each call and
-tells the topics (``roost.tracker.feed``). ``version`` counts the visible changes of this node; it
-never repeats, so that a state that was handed out can be compared with a later diff.
+writes; several trackers of a node share it, each with entries under its own name. The visible
+entries of all origins are in one index; an operation changes slice and index together and leaves an
+event. Whoever drives the protocol takes the events after each call and tells the topics
+(``roost.tracker.feed``). ``version`` counts the visible changes of this node; it never repeats, so
+that a state that was handed out can be compared with a later diff.
 
 An entry belongs to an owner, a number that the driver gives to whatever may end: a channel, a
 task, a lease. There is at most one entry for each (owner, topic, key).
@@ -16,7 +17,7 @@ it a leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -76,11 +77,12 @@ class TrackerProtocol:
     """Track presences of one node; every operation but the listings is O(1).
 
     Args:
-        origin: Id of this tracker in this life of its node.
+        own: The slice of this node.
+        name: Which of the node's trackers it is; the same on all nodes.
         encoder: Encodes metas.
 
     Example:
-        >>> tracker = TrackerProtocol(OriginId("a", 1, 7))
+        >>> tracker = TrackerProtocol(Slice(OriginId("a", 1, 7)))
         >>> ref = tracker.track("room:1", "alice", {"online_at": 1}, owner=1)
         >>> [entry.key for entry in tracker.list("room:1")]
         ['alice']
@@ -90,9 +92,10 @@ class TrackerProtocol:
         ['Joined', 'Left']
     """
 
-    def __init__(self, origin: OriginId, *, encoder: JsonEncoder | None = None) -> None:
+    def __init__(self, own: Slice, *, name: str = "", encoder: JsonEncoder | None = None) -> None:
+        self.own = own
+        self.name = name
         self.version = 0
-        self._slice = Slice(origin)
         self._visible = TopicIndex()
         self._hidden = TopicIndex()
         self._owners = OwnerIndex()
@@ -101,12 +104,8 @@ class TrackerProtocol:
 
     @property
     def origin(self) -> OriginId:
-        return self._slice.origin
-
-    @property
-    def own(self) -> Slice:
-        """The node's own slice, to be read."""
-        return self._slice
+        """The present id of this node."""
+        return self.own.origin
 
     # In: from the application.
 
@@ -123,9 +122,11 @@ class TrackerProtocol:
         # From here on no code of the application runs.
         if self._owners.get(owner, topic, key) is not None:
             raise AlreadyTracked(topic, key)
-        own = self._slice
+        own = self.own
         ref = own.next_ref
-        entry = own.add(topic, key, add_refs(encoded, ref), owner=owner, hidden=hidden)
+        entry = own.add(
+            topic, key, add_refs(encoded, ref), owner=owner, hidden=hidden, tracker=self.name
+        )
         self._owners.put(entry)
         self._appear(entry)
         return ref
@@ -173,8 +174,8 @@ class TrackerProtocol:
         # From here on no code of the application runs.
         if self._owners.get(owner, topic, key) is not old:
             raise LocalProtocolError(f"the update of {key!r} in {topic!r} changed it on its way")
-        ref = self._slice.next_ref
-        new = self._slice.replace(old, add_refs(encoded, ref, old.ref), hidden=old.hidden)
+        ref = self.own.next_ref
+        new = self.own.replace(old, add_refs(encoded, ref, old.ref), hidden=old.hidden)
         self._owners.put(new)
         self._replace(old, new)
         return ref
@@ -201,45 +202,52 @@ class TrackerProtocol:
             raise NotTracked(topic, key)
         if old.hidden is hidden:
             return old.ref
-        ref = self._slice.next_ref
+        ref = self.own.next_ref
         meta = add_refs(encode_meta(self._encoder, decode_meta(old.meta)), ref)
-        new = self._slice.replace(old, meta, hidden=hidden)
+        new = self.own.replace(old, meta, hidden=hidden)
         self._owners.put(new)
         self._disappear(old)
         self._appear(new)
         return ref
 
     def _remove(self, entry: Entry) -> None:
-        self._slice.remove(entry)
+        self.own.remove(entry)
         self._disappear(entry)
 
     # In: from the replication.
 
-    def renew(self, origin: OriginId) -> None:
-        """Go on under another id: what is tracked here is tracked anew, under new refs."""
-        old_entries = list(self._slice)
-        self._slice = Slice(origin)
-        for old in old_entries:
+    def renew(self) -> None:
+        """The slice began another life: what is tracked here is tracked anew, under new refs."""
+        for old in self._owners.entries():
             meta = encode_meta(self._encoder, decode_meta(old.meta))
-            ref = self._slice.next_ref
-            new = self._slice.add(
-                old.topic, old.key, add_refs(meta, ref, old.ref), owner=old.owner, hidden=old.hidden
+            ref = self.own.next_ref
+            new = self.own.add(
+                old.topic,
+                old.key,
+                add_refs(meta, ref, old.ref),
+                owner=old.owner,
+                hidden=old.hidden,
+                tracker=self.name,
             )
             self._owners.put(new)
             self._replace(old, new)
 
-    def change(self, removed: Iterable[Entry], added: Iterable[Entry]) -> None:
+    def change(self, removed: Collection[Entry], added: Iterable[Entry]) -> None:
         """Entries of another origin went and came, in one step.
 
         Those of one owner, topic and key are an update, so that readers never see it missing.
         """
+        if not removed:
+            for new in added:
+                self._appear(new)
+            return
         successors = {(entry.owner, entry.topic, entry.key): entry for entry in added}
         for old in removed:
-            new = successors.pop((old.owner, old.topic, old.key), None)
-            if new is None:
+            successor = successors.pop((old.owner, old.topic, old.key), None)
+            if successor is None:
                 self._disappear(old)
             else:
-                self._replace(old, new)
+                self._replace(old, successor)
         for new in successors.values():
             self._appear(new)
 
