@@ -222,8 +222,10 @@ class Members:
 
     def receive_alive(self, alive: Alive) -> Peer | None:
         """The peer that answers, whether or not the answer is a sign of life."""
-        if alive.asker != self._node.id.name:  # we are the relay
-            self._node.send(alive.asker, alive)
+        if alive.asker != self._node.id.name:
+            # We are the relay; or the asker's namesake, to whom it came as well.
+            if not self._node.shares_address(alive.asker):
+                self._node.send(alive.asker, alive)
             return None
         origin = alive.sender
         asked, _ = self._asked.get(origin, (None, 0.0))

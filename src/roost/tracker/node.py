@@ -88,7 +88,11 @@ class Node:
 
     def send(self, to: str, message: TrackerMessage) -> None:
         """Send to the node of a name, which may be one that it took itself."""
-        self._put(to.partition(RENAMED)[0], message)
+        self._put(_address(to), message)
+
+    def shares_address(self, name: str) -> bool:
+        """Whether what is sent to a node of that name reaches this one as well."""
+        return _address(name) == _address(self.id.name)
 
     def broadcast(self, message: TrackerMessage) -> None:
         """Send to all others."""
@@ -96,7 +100,7 @@ class Node:
 
     def renamed(self) -> str:
         """Another name for this node, reached as it was before."""
-        return f"{self.id.name.partition(RENAMED)[0]}{RENAMED}{self.new_nonce():016x}"
+        return f"{_address(self.id.name)}{RENAMED}{self.new_nonce():016x}"
 
     def take_out(self) -> Sequence[Envelope]:
         """What to send now; handed over once."""
@@ -106,3 +110,8 @@ class Node:
     def _put(self, to: str | None, message: TrackerMessage) -> None:
         if not self.is_closed:
             self._out.append(Envelope(to, message))
+
+
+def _address(name: str) -> str:
+    """The name that a node was given, by which it is reached."""
+    return name.partition(RENAMED)[0]
