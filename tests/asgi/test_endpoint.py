@@ -194,7 +194,7 @@ async def test_two_loops_at_once():
 async def test_a_start_that_fails():
     """What was started already is stopped again, and the next start may succeed."""
     shared = Presence()
-    first, second = Presence(), Endpoint({"/socket": UserSocket}, presences=[shared])
+    first, second = Presence(name="first"), Endpoint({"/socket": UserSocket}, presences=[shared])
     endpoint = Endpoint({"/socket": UserSocket}, presences=[first, shared])
     async with second.running():
         with pytest.raises(ConfigurationError, match="running on another PubSub"):

@@ -30,8 +30,8 @@ TOPIC = "queue:mail"
 class Jobs(Tracker):
     """Notes its diffs, the metas by their n, and its messages."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name=name)
         self.diffs: list[dict[str, tuple[list[tuple[str, int]], list[tuple[str, int]]]]] = []
         self.messages: list[Any] = []
 
@@ -562,7 +562,7 @@ def test_ten_thousand_diffs_and_messages_may_wait():
 @virtually
 async def test_several_trackers_share_a_pubsub_and_nothing_else():
     """Two trackers of one endpoint have their own entries, handlers and owners."""
-    mails, faxes = Jobs(), Jobs()
+    mails, faxes = Jobs(name="mails"), Jobs(name="faxes")
     async with Endpoint({}, trackers=[mails, faxes]).running():
         owner = Lease(mails, TOPIC, "alice")
         mails.track(owner, "alice", {"n": 1}, topic=TOPIC)

@@ -32,7 +32,7 @@ class NodeAdapter:
     Attributes:
         node_name: Name of the node.
         deliver: What its PubSub gave it; call it to deliver any bytes.
-        sent: What was published.
+        sent: What was broadcast; what trackers say is left out.
     """
 
     def __init__(self, network: Network, node_name: str) -> None:
@@ -41,6 +41,7 @@ class NodeAdapter:
         self.reaches_others = True
         self.is_attached = True
         self.counters: Counter[str] = Counter()
+        self.is_crashed = False
         self.deliver: Callable[[bytes], None]
         self.links: LinkEvents
         self.sent: list[bytes] = []
@@ -52,15 +53,28 @@ class NodeAdapter:
         self._network.nodes[self.node_name] = self
 
     async def close(self) -> None:
+        self._network.nodes.pop(self.node_name, None)
+
+    def crash(self) -> None:
+        """Send and receive nothing more, all of a sudden."""
         del self._network.nodes[self.node_name]
+        self.is_crashed = True
 
     def publish(self, data: bytes) -> None:
-        self.sent.append(data)
+        if self.is_crashed:
+            return
+        self._note(data)
         for node in self._network.nodes.values():
             if node is not self:
                 asyncio.get_running_loop().call_soon(node.deliver, data)
 
     def publish_to(self, node_name: str, data: bytes) -> None:
-        self.sent.append(data)
+        if self.is_crashed:
+            return
+        self._note(data)
         if (node := self._network.nodes.get(node_name)) is not None:
             asyncio.get_running_loop().call_soon(node.deliver, data)
+
+    def _note(self, data: bytes) -> None:
+        if data.startswith(b"B"):
+            self.sent.append(data)

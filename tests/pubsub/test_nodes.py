@@ -255,11 +255,27 @@ async def dropped(
     """
     cluster.b.pubsub.counters.clear()
     with caplog.at_level(logging.WARNING, "roost.pubsub"):
-        cluster.b.adapter.deliver(data)
+        cluster.b.adapter.deliver(b"B" + data)
     cluster.a.pubsub.broadcast("room:1", "next")
     await cluster.settled()
     assert cluster.b.received == ["next"]
     return dict(cluster.b.pubsub.counters), caplog.text
+
+
+async def test_bytes_of_no_kind_are_dropped(cluster: Cluster, caplog: pytest.LogCaptureFixture):
+    """What is neither a broadcast nor a tracker's message is counted, and logged."""
+    for data in (b"", b"X", b"\x00\xff"):
+        cluster.b.pubsub.counters.clear()
+        with caplog.at_level(logging.WARNING, "roost.pubsub"):
+            cluster.b.adapter.deliver(data)
+        assert cluster.b.pubsub.counters == {"unknown_kind": 1}
+
+
+async def test_bad_bytes_of_another_tracker_are_dropped(cluster: Cluster):
+    """They are counted, and harm nobody."""
+    cluster.b.adapter.deliver(b"T\xc1\xff")
+
+    assert cluster.b.pubsub.replicator.counters == {"unsound": 1}
 
 
 BAD = {
@@ -317,15 +333,15 @@ async def test_link_events_are_logged(caplog: pytest.LogCaptureFixture):
     """What an adapter tells of its links is in the log, with the node's name."""
     adapter = NodeAdapter(Network(), "a")
     async with PubSub(adapter).running():
-        with caplog.at_level(logging.INFO, "roost.pubsub"):
+        with caplog.at_level(logging.INFO, "roost.cluster"):
             adapter.links.link_up("b", "b1")
             adapter.links.link_down("b1")
             adapter.links.detached()
             adapter.links.attached()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "link b1 to b is up",
-        "link b1 is down",
-        "detached from the engine",
-        "attached to the engine",
+        "b can be reached (link b1)",
+        "link b1 is gone",
+        "this node is cut off from the others: what they have is shown as it was",
+        "this node can reach others again",
     ]

@@ -8,6 +8,7 @@ from roost import PubSub
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.presence.owned import OwnedTracker
+from roost.pubsub import LocalAdapter
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin
 from tests.virtual_clock import virtually
 
@@ -16,15 +17,18 @@ B, C = origin("b"), origin("c")
 
 @pytest.mark.conforms("RPL-1")
 @virtually
-async def test_each_tracker_that_starts_has_an_id_of_its_own():
-    """Of one node too, at one time too, and the refs of what they track differ."""
-    async with PubSub().running() as pubsub:
-        trackers = [OwnedTracker(pubsub, lambda events: None).protocol for _ in range(100)]
+async def test_each_run_of_a_node_has_an_id_of_its_own():
+    """Of one name too, at one time too, and the refs of what its trackers track differ."""
+    origins, refs = set(), set()
+    for _ in range(100):
+        async with PubSub(LocalAdapter("a")).running() as pubsub:
+            trackers = [OwnedTracker(pubsub, name, lambda events: None) for name in ("t", "u")]
+            origins |= {each.protocol.origin for each in trackers}
+            refs |= {each.protocol.track("room:1", "alice", {}, owner=1) for each in trackers}
 
-        assert {tracker.origin.name for tracker in trackers} == {pubsub.node_name}
-        assert len({tracker.origin for tracker in trackers}) == 100
-        refs = {tracker.track("room:1", "alice", {}, owner=1) for tracker in trackers}
-        assert len(refs) == 100
+    assert {origin.name for origin in origins} == {"a"}
+    assert len(origins) == 100
+    assert len(refs) == 200
 
 
 @pytest.mark.conforms("RPL-2")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from roost.aliases import Meta
 from roost.crdt.entry import Entry
-from roost.crdt.origin import OriginId
-from roost.crdt.slice import Slice
 from roost.presence.grace import Lingering
 from roost.presence.owner import Owner
 from roost.pubsub.pubsub import PubSub
 from roost.strict_json import decode_json
 from roost.tracker.meta import encode_meta
-from roost.tracker.protocol import TrackerEvent, TrackerProtocol
+from roost.tracker.protocol import TrackerEvent
 
 __all__ = ["OwnedTracker"]
 
@@ -29,6 +25,7 @@ class OwnedTracker:
 
     Args:
         pubsub: Running.
+        name: The tracker's; the same on all nodes.
         changed: Called with the events of each change, at once; it must not raise.
         grace_of: How many seconds the presences of a topic outlive their owners.
 
@@ -39,11 +36,12 @@ class OwnedTracker:
     def __init__(
         self,
         pubsub: PubSub,
+        name: str,
         changed: Callable[[Sequence[TrackerEvent]], None],
         grace_of: Callable[[str], float] = lambda topic: 0.0,
     ) -> None:
-        origin = OriginId(pubsub.node_name, time.time_ns() // 1000, secrets.randbits(64))
-        self.protocol = TrackerProtocol(Slice(origin), encoder=pubsub.encoder)
+        self._replicator = pubsub.replicator
+        self.protocol = self._replicator.add(name, pubsub.encoder, changed)
         self._pubsub = pubsub
         self._notify = changed
         self._grace_of = grace_of
@@ -52,6 +50,10 @@ class OwnedTracker:
         # What owners took over from others that ended: the entry keeps its number.
         self._taken_over: dict[Owner, dict[tuple[str, str], int]] = {}
         self._lingering = Lingering(self._grace_over)
+
+    def start(self) -> None:
+        """Show what other nodes have."""
+        self._replicator.begin(self.protocol)
 
     # Changing.
 
@@ -113,6 +115,7 @@ class OwnedTracker:
         events = self.protocol.events()
         if events:
             self._notify(events)
+        self._replicator.changed()
 
     # Owners.
 
@@ -168,7 +171,8 @@ class OwnedTracker:
         self._changed()
 
     def stop(self) -> None:
-        """Forget all owners."""
+        """Forget all owners, and let go of what they track."""
+        self._replicator.remove(self.protocol)
         self._lingering.stop()
         self._numbers.clear()
         self._taken_over.clear()

@@ -63,7 +63,7 @@ class PresenceRun:
         self.is_bare = not defined("fetch")
         self.loop = asyncio.get_running_loop()
         self._tasks = Tasks(self.loop)
-        self._owned = OwnedTracker(pubsub, self._changed, self._grace_of)
+        self._owned = OwnedTracker(pubsub, presence.name, self._changed, self._grace_of)
         self.tracker = self._owned.protocol
         self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
         self.metas = MetasHandler(presence) if defined("handle_metas") else None
@@ -80,10 +80,15 @@ class PresenceRun:
     @classmethod
     async def start(cls, presence: Presence, pubsub: PubSub) -> Self:
         run = cls(presence, pubsub)
-        if run.metas is not None:
-            await run.metas.start()
-        if run._last_seen is not None:
-            await run._last_seen.start()
+        try:
+            if run.metas is not None:
+                await run.metas.start()
+            if run._last_seen is not None:
+                await run._last_seen.start()
+        except BaseException:
+            run._owned.stop()
+            raise
+        run._owned.start()
         return run
 
     # Changing.

@@ -124,7 +124,7 @@ class TrackerRun:
     def __init__(self, tracker: Tracker, pubsub: PubSub) -> None:
         self.pubsub = pubsub
         self.loop = asyncio.get_running_loop()
-        self.owned = OwnedTracker(pubsub, self._changed)
+        self.owned = OwnedTracker(pubsub, tracker.name, self._changed)
         self.track = self.owned.track
         self.untrack = self.owned.untrack
         self.update = self.owned.update
@@ -132,6 +132,7 @@ class TrackerRun:
         self._tasks = Tasks(self.loop)
         self._calls = Serial(self._tasks.spawn, self._log, max_count=MAX_WAITING)
         self._subscriptions: dict[str, Subscription] = {}
+        self.owned.start()
 
     def receive(self, message: Any) -> None:
         self._put(partial(self._tracker.handle_info, message))

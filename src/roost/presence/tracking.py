@@ -37,9 +37,15 @@ Run = TypeVar("Run", bound=TrackingRun)
 
 
 class Tracking(ABC, Generic[Run]):
-    """Track presences for owners while an endpoint, or whoever else started it, runs."""
+    """Track presences for owners while an endpoint, or whoever else started it, runs.
 
-    def __init__(self) -> None:
+    Args:
+        name: What it is called between nodes: the same on all of them, and different from the
+            others of its PubSub. By default the name of its class.
+    """
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = type(self).__name__ if name is None else name
         self._run: Run | None = None
         self._users = 0
         self._lock = LoopLock()

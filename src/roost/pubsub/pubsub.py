@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
 from roost.pubsub.adapter import Adapter
@@ -22,11 +22,17 @@ from roost.pubsub.registry import (
     Subscription,
     deliver_to_all,
 )
+from roost.pubsub.replicator import Replicator
 from roost.strict_json import EncodeHook, JsonEncoder
+from roost.tracker.options import ReplicationOptions
 
 __all__ = ["PubSub"]
 
 logger = logging.getLogger("roost.pubsub")
+
+# What a message between nodes is begins it.
+_BROADCAST: Final = b"B"
+_TRACKER: Final = b"T"
 
 
 class _Run:
@@ -36,6 +42,7 @@ class _Run:
         self.loop = asyncio.get_running_loop()
         self.thread_id = threading.get_ident()
         self.registry = Registry()
+        self.replicator: Replicator | None = None
         self.users = 0
 
 
@@ -50,6 +57,7 @@ class PubSub:
         encode_hook: Turns objects of your own into JSON values, in every payload and meta.
         dispatchers: Name → dispatcher, the same on every node, for broadcasts with a dispatcher
             of your own.
+        replication: The periods of its trackers; the same on every node.
 
     Example:
         >>> async def main():
@@ -66,11 +74,13 @@ class PubSub:
         *,
         encode_hook: EncodeHook | None = None,
         dispatchers: Mapping[str, Dispatcher] | None = None,
+        replication: ReplicationOptions | None = None,
     ) -> None:
         self.adapter: Adapter = adapter or LocalAdapter()
         self.encoder = JsonEncoder(encode_hook)
         self.counters: Counter[str] = Counter()
         """What was dropped and why: reason → how often."""
+        self._replication = replication or ReplicationOptions()
         self._dispatchers: dict[str, Dispatcher] = dict(dispatchers or {})
         self._names = {dispatcher: name for name, dispatcher in self._dispatchers.items()}
         self._run: _Run | None = None
@@ -97,7 +107,8 @@ class PubSub:
                 run = None  # a loop that was closed without stop took its run along
             if run is None:
                 run = _Run()
-                await self.adapter.start(self._receive, _LogLinks())
+                await self.adapter.start(self._receive, _Links(run))
+                run.replicator = Replicator(self.adapter, self._send_tracker, self._replication)
                 self._run = run
             run.users += 1
 
@@ -111,6 +122,7 @@ class PubSub:
             run = self._current()
             run.users -= 1
             if run.users == 0:
+                self.replicator.close()
                 self._run = None
                 await self.adapter.close()
 
@@ -122,6 +134,22 @@ class PubSub:
             yield self
         finally:
             await self.stop()
+
+    @property
+    def node_names(self) -> list[str]:
+        """The nodes that are up, as far as this one knows, itself included; sorted."""
+        return self.replicator.node_names
+
+    @property
+    def replicator(self) -> Replicator:
+        """Runs the trackers of this node.
+
+        Raises:
+            NotStarted: There is no run.
+        """
+        replicator = self._current().replicator
+        assert replicator is not None, "there is one from start to stop"
+        return replicator
 
     @property
     def is_running(self) -> bool:
@@ -213,7 +241,7 @@ class PubSub:
         """
         self.check_thread("broadcast")
         if self.adapter.reaches_others:
-            self.adapter.publish(self._envelope(topic, message, dispatcher))
+            self.adapter.publish(_BROADCAST + self._envelope(topic, message, dispatcher))
         self.local_broadcast(topic, message, sender=sender, dispatcher=dispatcher)
 
     def broadcast_from(
@@ -258,7 +286,8 @@ class PubSub:
         if node_name == self.node_name:
             self.local_broadcast(topic, message, dispatcher=dispatcher)
         elif self.adapter.reaches_others:
-            self.adapter.publish_to(node_name, self._envelope(topic, message, dispatcher))
+            data = _BROADCAST + self._envelope(topic, message, dispatcher)
+            self.adapter.publish_to(node_name, data)
 
     def add_dispatcher(self, name: str, dispatcher: Dispatcher) -> None:
         """Make a dispatcher known under the name that other nodes use for it."""
@@ -277,6 +306,21 @@ class PubSub:
         """A message of another node; a bad one is dropped, it must not end the adapter."""
         if self._run is None:
             return  # starting, or stopping: there is nobody here
+        kind, rest = data[:1], data[1:]
+        if kind == _BROADCAST:
+            self._receive_broadcast(rest)
+        elif kind == _TRACKER:
+            self.replicator.receive(rest)
+        else:
+            self._drop("unknown_kind", f"it begins with {kind!r}")
+
+    def _send_tracker(self, node_name: str | None, data: bytes) -> None:
+        if node_name is None:
+            self.adapter.publish(_TRACKER + data)
+        else:
+            self.adapter.publish_to(node_name, _TRACKER + data)
+
+    def _receive_broadcast(self, data: bytes) -> None:
         try:
             envelope = decode_envelope(data)
         except InvalidMessage as error:
@@ -305,17 +349,25 @@ class PubSub:
         return run
 
 
-class _LogLinks:
-    """Links are only of interest to trackers; until one listens, the log has them."""
+class _Links:
+    """What an adapter tells of its links, from its start on."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
 
     def link_up(self, node_name: str, link: str) -> None:
-        logger.info("link %s to %s is up", link, node_name)
+        # Whoever is there before we are hears our hello.
+        if self._run.replicator is not None:
+            self._run.replicator.link_up(node_name, link)
 
     def link_down(self, link: str) -> None:
-        logger.info("link %s is down", link)
+        if self._run.replicator is not None:
+            self._run.replicator.link_down(link)
 
     def detached(self) -> None:
-        logger.warning("detached from the engine")
+        if self._run.replicator is not None:
+            self._run.replicator.detached()
 
     def attached(self) -> None:
-        logger.info("attached to the engine")
+        if self._run.replicator is not None:
+            self._run.replicator.attached()

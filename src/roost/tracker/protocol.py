@@ -232,6 +232,12 @@ class TrackerProtocol:
             self._owners.put(new)
             self._replace(old, new)
 
+    def end(self) -> None:
+        """Take what it tracks out of the node's slice; here it stays as it was, to be read."""
+        for entry in self._owners.entries():
+            self.own.remove(entry)
+        self._owners = OwnerIndex()
+
     def change(self, removed: Collection[Entry], added: Iterable[Entry]) -> None:
         """Entries of another origin went and came, in one step.
 

@@ -42,8 +42,8 @@ class View:
                 tracker.change((), [entry for entry in peer.held if entry.tracker == tracker.name])
 
     def remove(self, tracker: TrackerProtocol) -> None:
-        """A tracker ended."""
-        del self._trackers[tracker.name]
+        """A tracker ended, if it had begun."""
+        self._trackers.pop(tracker.name, None)
 
     def show(self, peer: Peer) -> None:
         """Show a peer's entries, if it is up."""

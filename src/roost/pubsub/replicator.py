@@ -1,0 +1,236 @@
+"""The trackers of a node at work: asyncio around ``ReplicationProtocol``.
+
+There is one for each run of a ``PubSub``. Its trackers share one slice, and the conversation with
+other nodes; without other nodes there is nobody to talk to. What one message changes is changed in
+all trackers and topics before any of them is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
+from roost.exceptions import ConfigurationError
+from roost.pubsub.adapter import Adapter
+from roost.strict_json import JsonEncoder
+from roost.tracker.messages import encode_message
+from roost.tracker.options import ReplicationOptions
+from roost.tracker.protocol import TrackerEvent, TrackerProtocol
+from roost.tracker.replication import PeerDown, PeerGone, PeerUp, Renamed, ReplicationProtocol
+
+__all__ = ["Replicator", "Tell"]
+
+logger = logging.getLogger("roost.cluster")
+
+SLEPT: Final = 0.5  # seconds that a timer may be late before this process has slept
+
+Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
+
+
+class Replicator:
+    """Run the trackers of one node, and their conversation with other nodes.
+
+    Args:
+        adapter: The way to other nodes; it has started.
+        send: Takes the bytes for a node, or for all others if its name is None.
+        options: The periods.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        send: Callable[[str | None, bytes], None],
+        options: ReplicationOptions,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._send = send
+        # Unix microseconds: they order the lives of one name.
+        origin = OriginId(adapter.node_name, time.time_ns() // 1_000, secrets.randbits(64))
+        self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_flush_set = False
+        self._protocol: ReplicationProtocol | None = None
+        if not adapter.reaches_others:
+            self._own = Slice(origin, log_count=0)  # nobody will ask what changed
+            return
+        self._own = Slice(origin)
+        self._protocol = ReplicationProtocol(
+            self._own,
+            rng=random.Random(),
+            new_nonce=lambda: secrets.randbits(64),
+            now=self._loop.time(),
+            options=options,
+            link=adapter.link,
+        )
+        self._settle(self._protocol)
+
+    # Trackers.
+
+    def add(self, name: str, encoder: JsonEncoder, tell: Tell) -> TrackerProtocol:
+        """Make a tracker, which shows what other nodes have from ``begin`` on.
+
+        Args:
+            name: The same on all nodes; no other tracker of this node has it.
+            encoder: Encodes metas.
+            tell: Called with the events of each change, at once; it must not raise.
+
+        Raises:
+            ConfigurationError: A tracker of that name runs here.
+        """
+        if name in self._trackers:
+            raise ConfigurationError(
+                f"two presences or trackers of one PubSub are called {name!r}: other nodes could "
+                "not tell them apart; give one of them another name, as in Online(name=…)"
+            )
+        tracker = TrackerProtocol(self._own, name=name, encoder=encoder)
+        self._trackers[name] = tracker, tell
+        return tracker
+
+    def begin(self, tracker: TrackerProtocol) -> None:
+        """Let a tracker show, and tell, what other nodes have."""
+        if self._protocol is not None:
+            self._protocol.add_tracker(tracker)
+            self._tell()
+
+    def remove(self, tracker: TrackerProtocol) -> None:
+        """End a tracker; what it tracked here is gone for other nodes as well."""
+        del self._trackers[tracker.name]
+        tracker.end()
+        if self._protocol is not None:
+            self._protocol.remove_tracker(tracker)
+            self.changed()
+
+    def changed(self) -> None:
+        """Something is tracked here that was not, or no longer: others are told soon."""
+        if self._protocol is not None and not self._is_flush_set:
+            self._is_flush_set = True
+            self._set_timer(self._protocol)
+
+    def _tell(self) -> None:
+        told = [(tell, tracker.events()) for tracker, tell in self._trackers.values()]
+        for tell, events in told:
+            if events:
+                tell(events)
+
+    # Other nodes.
+
+    def receive(self, data: bytes) -> None:
+        """A message of another node's trackers."""
+        if self._protocol is not None:
+            self._protocol.receive_data(data, self._loop.time())
+            self._settle(self._protocol)
+
+    def link_up(self, node_name: str, link: str) -> None:
+        logger.info("%s can be reached (link %s)", node_name, link)
+        if self._protocol is not None:
+            self._protocol.link_up(node_name, self._loop.time())
+            self._settle(self._protocol)
+
+    def link_down(self, link: str) -> None:
+        logger.info("link %s is gone", link)
+        if self._protocol is not None:
+            self._protocol.link_down(link, self._loop.time())
+            self._settle(self._protocol)
+
+    def detached(self) -> None:
+        logger.warning("this node is cut off from the others: what they have is shown as it was")
+        if self._protocol is not None:
+            self._protocol.detached(self._loop.time())
+            self._settle(self._protocol)
+
+    def attached(self) -> None:
+        logger.info("this node can reach others again")
+        if self._protocol is not None:
+            self._protocol.attached(self._loop.time())
+            self._settle(self._protocol)
+
+    def close(self) -> None:
+        """Say goodbye: what this node tracks is gone for the others at once."""
+        if self._protocol is not None:
+            self._protocol.close(self._loop.time())
+            self._settle(self._protocol)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Reads.
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was dropped of other nodes' messages and why: reason → how often."""
+        return Counter() if self._protocol is None else self._protocol.counters
+
+    @property
+    def node_names(self) -> list[str]:
+        """The nodes that are up, this one included, sorted."""
+        peers = [] if self._protocol is None else self._protocol.peers
+        return sorted([self._own.origin.name, *(peer.name for peer in peers if peer.is_up)])
+
+    def health(self) -> Mapping[str, Any]:
+        """What is to be known about this node and the others, in JSON values."""
+        if self._protocol is None:
+            return {"name": self._own.origin.name, "peers": []}
+        return {
+            "name": self._own.origin.name,
+            "peers": [
+                {
+                    "name": peer.name,
+                    "is_up": peer.is_up,
+                    "is_behind": peer.is_behind,
+                    "presences": len(peer.held),
+                }
+                for peer in self._protocol.peers
+            ],
+            "incompatible": [peer.name for peer in self._protocol.incompatible],
+        }
+
+    # The machinery.
+
+    def _settle(self, protocol: ReplicationProtocol) -> None:
+        """Do what follows from any input: send, tell, log, and set the timer."""
+        for envelope in protocol.messages_to_send():
+            self._send(envelope.to, encode_message(envelope.message))
+        self._tell()
+        for event in protocol.events():
+            match event:
+                case PeerUp(origin):
+                    logger.info("node %s is up", origin.name)
+                case PeerDown(origin):
+                    logger.warning("node %s is down: what it tracks is hidden", origin.name)
+                case PeerGone(origin):
+                    logger.info("node %s is gone", origin.name)
+                case Renamed(old, new):
+                    logger.error(
+                        "two nodes are called %r: this one goes on as %r; give each a name of its "
+                        "own",
+                        old,
+                        new,
+                    )
+        self._set_timer(protocol)
+
+    def _set_timer(self, protocol: ReplicationProtocol) -> None:
+        at = protocol.next_timer()
+        if self._timer is not None:
+            if at is not None and self._timer.when() <= at:
+                return  # when it rings, it is set anew
+            self._timer.cancel()
+        self._timer = None if at is None else self._loop.call_at(at, self._on_timer, protocol)
+
+    def _on_timer(self, protocol: ReplicationProtocol) -> None:
+        assert self._timer is not None
+        late, self._timer = self._loop.time() - self._timer.when(), None
+        if late > SLEPT:
+            # What others sent meanwhile comes first, so that nobody is judged for our own sleep.
+            self._timer = self._loop.call_later(SLEPT / 10, self._on_timer, protocol)
+            return
+        self._is_flush_set = False
+        protocol.handle_timer(self._loop.time())
+        self._settle(protocol)
