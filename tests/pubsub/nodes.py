@@ -15,15 +15,15 @@ class Network:
     """What connects the nodes.
 
     Attributes:
-        nodes: Name → adapter of each node that is attached.
+        nodes: Link → adapter of each node that is attached.
     """
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeAdapter] = {}
 
-    def adapter(self, node_name: str) -> NodeAdapter:
-        """The adapter of one node."""
-        return NodeAdapter(self, node_name)
+    def adapter(self, node_name: str, *, key: str | None = None) -> NodeAdapter:
+        """The adapter of one node; two of one name need a key each."""
+        return NodeAdapter(self, node_name, key or node_name)
 
 
 class NodeAdapter:
@@ -35,9 +35,9 @@ class NodeAdapter:
         sent: What was broadcast; what trackers say is left out.
     """
 
-    def __init__(self, network: Network, node_name: str) -> None:
+    def __init__(self, network: Network, node_name: str, key: str | None = None) -> None:
         self.node_name = node_name
-        self.link = ""
+        self.link = key or node_name
         self.reaches_others = True
         self.is_attached = True
         self.counters: Counter[str] = Counter()
@@ -50,14 +50,14 @@ class NodeAdapter:
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         self.deliver = deliver
         self.links = links
-        self._network.nodes[self.node_name] = self
+        self._network.nodes[self.link] = self
 
     async def close(self) -> None:
-        self._network.nodes.pop(self.node_name, None)
+        self._network.nodes.pop(self.link, None)
 
     def crash(self) -> None:
         """Send and receive nothing more, all of a sudden."""
-        del self._network.nodes[self.node_name]
+        del self._network.nodes[self.link]
         self.is_crashed = True
 
     def publish(self, data: bytes) -> None:
@@ -72,8 +72,9 @@ class NodeAdapter:
         if self.is_crashed:
             return
         self._note(data)
-        if (node := self._network.nodes.get(node_name)) is not None:
-            asyncio.get_running_loop().call_soon(node.deliver, data)
+        for node in self._network.nodes.values():
+            if node is not self and node.node_name == node_name:
+                asyncio.get_running_loop().call_soon(node.deliver, data)
 
     def _note(self, data: bytes) -> None:
         if data.startswith(b"B"):

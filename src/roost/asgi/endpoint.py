@@ -11,6 +11,7 @@ from typing import Any
 
 from roost.aliases import EMPTY, Payload
 from roost.asgi.acceptor import Acceptor, deny
+from roost.asgi.health import Health
 from roost.asgi.lifespan import run_lifespan
 from roost.asgi.mount import Mount
 from roost.asgi.origin import CheckOrigin
@@ -55,7 +56,8 @@ class Endpoint:
             phoenix.js adds ``/websocket`` to the path that it is given.
         presences: The presences that its channels use.
         trackers: The trackers that its code uses.
-        pubsub: To share with other endpoints; by default one of its own, for this process.
+        pubsub: The way to other nodes, as in ``PubSub("redis://localhost")``; endpoints may share
+            one. By default this process and its siblings, if a server runs several workers.
         app: Gets every request that is for none of the sockets; without it they get 404.
         encode_hook: Turns objects of your own into JSON values; with an explicit ``pubsub``, give
             it there.
@@ -64,6 +66,8 @@ class Endpoint:
         check_origin: False turns the check off; ``"conn"`` compares scheme and port too; a
             function decides by itself.
         filter_parameters: Parameters whose names contain one of these are masked in logs.
+        health_path: Answers probes with the status of ``health``: 200, or 503 while it is stopped.
+            None for no such path; ``health`` tells more, for a route of your own.
 
     Raises:
         ConfigurationError: Options that can't work, with the reason.
@@ -86,6 +90,7 @@ class Endpoint:
         hosts: Sequence[str] | None = None,
         check_origin: CheckOrigin = True,
         filter_parameters: Sequence[str] = DEFAULT_NAMES,
+        health_path: str | None = None,
     ) -> None:
         if pubsub is not None and encode_hook is not None:
             raise ConfigurationError("give encode_hook to the PubSub that you give")
@@ -96,6 +101,7 @@ class Endpoint:
         self._trackings: list[Tracking[Any]] = [*trackers, *presences]
         self._app = app
         self._filter_parameters = filter_parameters
+        self._health_path = health_path
         mounts = {
             path: mount if isinstance(mount, Mount) else Mount(mount)
             for path, mount in sockets.items()
@@ -146,6 +152,31 @@ class Endpoint:
         finally:
             await self.stop()
 
+    @asynccontextmanager
+    async def connect(self, *, timeout: float = 3.0) -> AsyncIterator[Endpoint]:
+        """Take part in a cluster without serving: in a management command, a job, a shell.
+
+        In the block the endpoint can broadcast, list and be present as on any node. It begins when
+        what other nodes track is known here.
+
+        Args:
+            timeout: Seconds after which it begins in any case; if there is no other node, too.
+
+        Raises:
+            AdapterError: The engine between the nodes cannot be reached.
+
+        Example:
+            ``async with endpoint.connect(): endpoint.broadcast("news", "published", {"id": 7})``
+        """
+        async with self.running():
+            if not self.pubsub.adapter.reaches_others:
+                logger.warning(
+                    "connected to nobody: this PubSub is for one process; give the endpoint one "
+                    'that reaches the others, as in PubSub("redis://…")'
+                )
+            await self.pubsub.replicator.until_current(timeout)
+            yield self
+
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """A lifespan for Starlette and FastAPI: ``FastAPI(lifespan=endpoint.lifespan)``."""
         return self._lifespan()
@@ -163,6 +194,10 @@ class Endpoint:
             await run_lifespan(self.running(), self._app, scope, receive, send)
             return
         path = _relative_path(scope)
+        if path == self._health_path and scope["type"] == "http":
+            status = self.health()["status"]
+            await _respond(send, 503 if status == "stopped" else 200, status)
+            return
         for acceptor in self._acceptors:
             path_params = acceptor.pattern.match(path)
             if path_params is None:
@@ -247,6 +282,39 @@ class Endpoint:
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription."""
         self.pubsub.unsubscribe(subscription)
+
+    def health(self) -> Health:
+        """How this node and its cluster are; JSON values, for probes and dashboards.
+
+        A node that lost its engine is ``degraded``: it serves its own clients, and others will be
+        repaired once it is back, so that it need not be restarted.
+
+        Example:
+            >>> Endpoint({}).health()["status"]
+            'stopped'
+        """
+        run = self._run
+        if run is None:
+            return {"status": "stopped"}
+        replicator, adapter = self.pubsub.replicator, self.pubsub.adapter
+        is_whole = (
+            adapter.is_attached and not replicator.incompatible and not replicator.was_renamed
+        )
+        return {
+            "status": "ok" if is_whole else "degraded",
+            "node": replicator.node_name,
+            "is_attached": adapter.is_attached,
+            "is_renamed": replicator.was_renamed,
+            "nodes": replicator.node_names,
+            "peers": replicator.peers,
+            "incompatible": replicator.incompatible,
+            "connections": self.connection_count,
+            "dropped": {
+                "pubsub": dict(self.counters),
+                "adapter": dict(adapter.counters),
+                "trackers": dict(replicator.counters),
+            },
+        }
 
     @property
     def hub(self) -> Hub:

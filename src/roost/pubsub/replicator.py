@@ -13,8 +13,8 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, TypedDict
 
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
@@ -22,17 +22,35 @@ from roost.exceptions import ConfigurationError
 from roost.pubsub.adapter import Adapter
 from roost.strict_json import JsonEncoder
 from roost.tracker.messages import encode_message
+from roost.tracker.node import RENAMED
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import TrackerEvent, TrackerProtocol
 from roost.tracker.replication import PeerDown, PeerGone, PeerUp, Renamed, ReplicationProtocol
 
-__all__ = ["Replicator", "Tell"]
+__all__ = ["PeerHealth", "Replicator", "Tell"]
 
 logger = logging.getLogger("roost.cluster")
 
+MEETING: Final = 0.3  # seconds in which nodes that start together meet
 SLEPT: Final = 0.5  # seconds that a timer may be late before this process has slept
 
 Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
+
+
+class PeerHealth(TypedDict):
+    """What is known of another node.
+
+    Attributes:
+        name: Its name.
+        is_up: It is believed to live; if not, what it tracks is hidden.
+        is_behind: It has more than this node has got so far.
+        presences: How many of its presences are held here, of all trackers.
+    """
+
+    name: str
+    is_up: bool
+    is_behind: bool
+    presences: int
 
 
 class Replicator:
@@ -53,10 +71,17 @@ class Replicator:
         self._loop = asyncio.get_running_loop()
         self._send = send
         # Unix microseconds: they order the lives of one name.
+        self._given_name = adapter.node_name
+        if RENAMED in self._given_name:
+            raise ConfigurationError(
+                f"the node's name {self._given_name!r} has a {RENAMED!r}, which only a name that a "
+                "node takes itself has"
+            )
         origin = OriginId(adapter.node_name, time.time_ns() // 1_000, secrets.randbits(64))
         self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_flush_set = False
+        self._awaited: asyncio.Event | None = None  # that all is held which others have
         self._protocol: ReplicationProtocol | None = None
         if not adapter.reaches_others:
             self._own = Slice(origin, log_count=0)  # nobody will ask what changed
@@ -161,6 +186,37 @@ class Replicator:
             self._timer.cancel()
             self._timer = None
 
+    async def until_current(self, timeout: float) -> bool:
+        """Wait until what other nodes track is known here, up to ``timeout`` seconds.
+
+        Returns:
+            Whether it is; False also if no other node was heard.
+        """
+        if self._protocol is None:
+            return False
+        known: set[OriginId] = set()
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    if not self._is_current(self._protocol):
+                        self._awaited = asyncio.Event()
+                        await self._awaited.wait()
+                    # Nodes are met one by one: it is over when nobody new turns up for a while.
+                    met = {peer.origin for peer in self._protocol.peers}
+                    if met == known:
+                        return True
+                    known = met
+                    await asyncio.sleep(MEETING)
+        except TimeoutError:
+            return False
+        finally:
+            self._awaited = None
+
+    @staticmethod
+    def _is_current(protocol: ReplicationProtocol) -> bool:
+        peers = [peer for peer in protocol.peers if peer.is_up]
+        return bool(peers) and not any(peer.is_behind for peer in peers)
+
     # Reads.
 
     @property
@@ -169,28 +225,42 @@ class Replicator:
         return Counter() if self._protocol is None else self._protocol.counters
 
     @property
-    def node_names(self) -> list[str]:
-        """The nodes that are up, this one included, sorted."""
-        peers = [] if self._protocol is None else self._protocol.peers
-        return sorted([self._own.origin.name, *(peer.name for peer in peers if peer.is_up)])
+    def node_name(self) -> str:
+        """The name of this node; another one than it was given if two nodes have that."""
+        return self._own.origin.name
 
-    def health(self) -> Mapping[str, Any]:
-        """What is to be known about this node and the others, in JSON values."""
+    @property
+    def was_renamed(self) -> bool:
+        """Whether two nodes have the name that this one was given."""
+        return self.node_name != self._given_name
+
+    @property
+    def node_names(self) -> list[str]:
+        """The nodes that are up, as far as this one knows, itself included; sorted."""
+        peers = [] if self._protocol is None else self._protocol.peers
+        return sorted([self.node_name, *(peer.name for peer in peers if peer.is_up)])
+
+    @property
+    def peers(self) -> list[PeerHealth]:
+        """What is known of other nodes."""
         if self._protocol is None:
-            return {"name": self._own.origin.name, "peers": []}
-        return {
-            "name": self._own.origin.name,
-            "peers": [
-                {
-                    "name": peer.name,
-                    "is_up": peer.is_up,
-                    "is_behind": peer.is_behind,
-                    "presences": len(peer.held),
-                }
-                for peer in self._protocol.peers
-            ],
-            "incompatible": [peer.name for peer in self._protocol.incompatible],
-        }
+            return []
+        return [
+            {
+                "name": peer.name,
+                "is_up": peer.is_up,
+                "is_behind": peer.is_behind,
+                "presences": len(peer.held),
+            }
+            for peer in self._protocol.peers
+        ]
+
+    @property
+    def incompatible(self) -> list[str]:
+        """Nodes that are up, and whose versions share no format of messages with this one."""
+        if self._protocol is None:
+            return []
+        return [peer.name for peer in self._protocol.incompatible]
 
     # The machinery.
 
@@ -215,6 +285,8 @@ class Replicator:
                         new,
                     )
         self._set_timer(protocol)
+        if self._awaited is not None and self._is_current(protocol):
+            self._awaited.set()
 
     def _set_timer(self, protocol: ReplicationProtocol) -> None:
         at = protocol.next_timer()

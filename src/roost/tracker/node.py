@@ -14,7 +14,7 @@ from roost.tracker.clock import Clock
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.options import ReplicationOptions
 
-__all__ = ["Envelope", "Node", "Rng"]
+__all__ = ["RENAMED", "Envelope", "Node", "Rng"]
 
 RENAMED: Final = "~"  # ends the name that a node was given, in one that it took itself
 

@@ -1,0 +1,36 @@
+"""How a node and its cluster are, for probes and dashboards."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+from roost.pubsub.replicator import PeerHealth
+
+__all__ = ["Health"]
+
+
+class Health(TypedDict):
+    """What ``Endpoint.health`` tells; all but ``status`` only while it runs.
+
+    Attributes:
+        status: ``degraded`` if the engine between nodes cannot be reached, a node has messages of
+            another version, or two nodes have one name.
+        node: Name of this node; another one than it was given if two nodes have that.
+        is_attached: The engine between nodes can be reached.
+        is_renamed: Two nodes have one name.
+        nodes: Names of the nodes that are up, this one included.
+        peers: What is known of the others.
+        incompatible: Names of those that share no message format with this one.
+        connections: How many clients are connected here.
+        dropped: What was dropped and why: part → reason → how often.
+    """
+
+    status: Literal["ok", "degraded", "stopped"]
+    node: NotRequired[str]
+    is_attached: NotRequired[bool]
+    is_renamed: NotRequired[bool]
+    nodes: NotRequired[list[str]]
+    peers: NotRequired[list[PeerHealth]]
+    incompatible: NotRequired[list[str]]
+    connections: NotRequired[int]
+    dropped: NotRequired[dict[str, dict[str, int]]]

@@ -1,0 +1,150 @@
+"""What an endpoint tells of itself and its cluster, and processes that take part unserved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from roost import Endpoint, Presence, PubSub
+from roost.exceptions import ConfigurationError
+from roost.presence.owner import Lease
+from roost.pubsub import LocalAdapter
+from tests.pubsub.nodes import Network
+from tests.servers import run_uvicorn
+from tests.virtual_clock import virtually
+
+TOPIC = "room:1"
+
+
+class Online(Presence):
+    pass
+
+
+async def test_a_node_by_itself_is_well():
+    """It has no peers, and misses none."""
+    endpoint = Endpoint({}, pubsub=PubSub(LocalAdapter("a")))
+    assert endpoint.health() == {"status": "stopped"}
+
+    async with endpoint.running():
+        assert endpoint.health() == {
+            "status": "ok",
+            "node": "a",
+            "is_attached": True,
+            "is_renamed": False,
+            "nodes": ["a"],
+            "peers": [],
+            "incompatible": [],
+            "connections": 0,
+            "dropped": {"pubsub": {}, "adapter": {}, "trackers": {}},
+        }
+    assert endpoint.health() == {"status": "stopped"}
+
+
+@virtually
+async def test_a_node_knows_the_others():
+    """Their names, whether they are up, and how many of their presences it holds."""
+    network = Network()
+    online = Online()
+    a = Endpoint({}, presences=[online], pubsub=PubSub(network.adapter("a")))
+    b = Endpoint({}, pubsub=PubSub(network.adapter("b")))
+    async with a.running(), b.running():
+        online.track(Lease(online, TOPIC, "alice"), "alice", {}, topic=TOPIC)
+        await asyncio.sleep(1)
+        health = b.health()
+        assert health["nodes"] == ["a", "b"]
+        assert health["peers"] == [{"name": "a", "is_up": True, "is_behind": False, "presences": 1}]
+        network.nodes["a"].crash()
+        await asyncio.sleep(32)
+        assert b.health()["nodes"] == ["b"]
+        assert [peer["is_up"] for peer in b.health()["peers"]] == [False]
+
+
+@virtually
+async def test_a_node_that_lost_its_engine_is_degraded():
+    """It is not stopped: its own clients are served, and others will be repaired."""
+    network = Network()
+    adapter = network.adapter("a")
+    endpoint = Endpoint({}, pubsub=PubSub(adapter))
+    async with endpoint.running():
+        adapter.is_attached = False
+        assert endpoint.health()["status"] == "degraded"
+
+
+@virtually
+async def test_two_nodes_of_one_name_are_told(caplog: pytest.LogCaptureFixture):
+    """One takes another name; its log and its health say so."""
+    network = Network()
+    first, second = (Endpoint({}, pubsub=PubSub(network.adapter("a", key=key))) for key in "xy")
+    async with first.running(), second.running():
+        await asyncio.sleep(10)
+        renamed = [each for each in (first, second) if each.health()["is_renamed"]]
+        assert renamed
+        assert all(each.health()["status"] == "degraded" for each in renamed)
+        assert len({first.health()["node"], second.health()["node"]}) == 2
+    assert "two nodes are called 'a'" in caplog.text
+
+
+async def test_a_name_that_nodes_take_themselves_is_refused():
+    """What is sent to ``web~1`` would go to ``web``."""
+    with pytest.raises(ConfigurationError, match="'web~1'"):
+        await PubSub(LocalAdapter("web~1")).start()
+
+
+async def test_probes_are_answered():
+    """With 200 while it runs, also when it is degraded, for a restart would mend nothing."""
+    endpoint = Endpoint({}, health_path="/health")
+    async with run_uvicorn(endpoint) as url, httpx.AsyncClient() as client:
+        answer = await client.get(f"{url}/health")
+        assert (answer.status_code, answer.text) == (200, "ok")
+        assert (await client.get(f"{url}/healthy")).status_code == 404
+
+
+async def test_without_a_path_no_probe_is_answered():
+    """Nobody is told anything that the application did not mean to tell."""
+    async with run_uvicorn(Endpoint({})) as url, httpx.AsyncClient() as client:
+        assert (await client.get(f"{url}/health")).status_code == 404
+
+
+@virtually
+async def test_a_process_without_a_server_takes_part():
+    """It sees who is there when its block begins, is seen, and its broadcasts arrive."""
+    network = Network()
+    web_online, job_online = Online(), Online()
+    web = Endpoint({}, presences=[web_online], pubsub=PubSub(network.adapter("web")))
+    job = Endpoint({}, presences=[job_online], pubsub=PubSub(network.adapter("job")))
+    received: list[Any] = []
+    async with web.running():
+        web.subscribe("news", received.append)
+        web_online.track(Lease(web_online, TOPIC, "alice"), "alice", {}, topic=TOPIC)
+        async with job.connect():
+            assert list(await job_online.list(TOPIC)) == ["alice"]
+            async with job_online.lease(TOPIC, "job"):
+                await asyncio.sleep(0.2)
+                assert web_online.count_users(TOPIC) == 2
+            job.broadcast("news", "published", {"id": 7})
+        await asyncio.sleep(0.1)
+        assert [message.event for message in received] == ["published"]
+        assert web.pubsub.node_names == ["web"]
+
+
+@virtually
+async def test_a_process_alone_begins_after_a_while():
+    """If no other node answers, there may be none."""
+    endpoint = Endpoint({}, pubsub=PubSub(Network().adapter("a")))
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    async with endpoint.connect(timeout=2.0):
+        assert loop.time() - began_at == pytest.approx(2.0)
+
+
+@virtually
+async def test_connecting_to_nobody_is_logged(caplog: pytest.LogCaptureFixture):
+    """An endpoint without an engine reaches no other process."""
+    with caplog.at_level(logging.WARNING, "roost.asgi"):
+        async with Endpoint({}, pubsub=PubSub(LocalAdapter())).connect():
+            pass
+    assert "connected to nobody" in caplog.text
