@@ -1,0 +1,314 @@
+"""The adapter for a cluster with no broker: nodes connect to each other, by zenoh.
+
+Each node is a zenoh peer. It listens, connects to its seeds, and learns the others from them. What
+it publishes goes to ``<namespace>/all/<link>`` or ``<namespace>/to/<node name>/<link>``, and a
+liveliness token ``<namespace>/link/<node name>/<link>`` tells the others that it is there. The
+token vanishes with the connection: in milliseconds after kill -9, and after ``LEASE_PERIOD`` when a
+process is stopped or a cable is cut.
+
+There is no engine that a node could be detached from: a node that is cut off, and one whose peers
+all died, see the same. So ``detached`` is never told; whoever weighs the links has to consider how
+many went down at once.
+
+What does what, from the bottom: ``zenoh_settings`` reads URLs, ``zenoh_engine`` has the sessions,
+``zenoh_traffic`` the queues, ``zenoh_company`` looks for others, ``siblings`` finds those of this
+machine. Here they are put together, for one run after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from roost.exceptions import AdapterError
+from roost.pubsub.adapter import LinkEvents
+from roost.pubsub.names import NodeName
+from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
+from roost.pubsub.threads import in_thread
+from roost.pubsub.zenoh_company import Company, is_own_address, resolve
+from roost.pubsub.zenoh_engine import ZenohSession, check_zenoh, introduce
+from roost.pubsub.zenoh_settings import Address, ZenohSettings, parse_zenoh_url
+from roost.pubsub.zenoh_traffic import Inbox, Outbox
+
+__all__ = ["ZenohAdapter"]
+
+logger = logging.getLogger("roost.pubsub")
+
+_MAX_QUEUED_COUNT = 20_000  # messages, in each direction
+_MAX_QUEUED_SIZE = 64 * 1024 * 1024  # bytes, in each direction
+_FLUSH_TIMEOUT = 1.0  # seconds
+
+
+class ZenohAdapter:
+    """Carries a cluster over zenoh.
+
+    Args:
+        url: ``zenoh://`` for the workers of one server on one machine, which find each other;
+            ``zenoh://host:7447,host2:7447`` names seeds, some nodes that are there most of the
+            time: each node may have the same list, itself included. Names with several addresses
+            are resolved again and again. Parameters: ``listen=host:port`` (by default the port of
+            the first seed on all interfaces, or any port if that is taken), ``namespace=``,
+            ``multicast=true`` to find nodes of the local network. Who may join is decided by
+            ``user:password@``, or by certificates: ``zenohs://…?tls_ca=…&tls_cert=…&tls_key=…``.
+        node_name: Name of this node; by default unique.
+        namespace: Only nodes of one namespace hear each other; the URL's comes first.
+        siblings: Other processes of this machine to meet; by default the workers of the server
+            that this process is a worker of, if it is one.
+
+    Raises:
+        ConfigurationError: The URL can't be used, or zenoh is not installed.
+
+    Example:
+        >>> adapter = ZenohAdapter("zenoh://app-1:7447,app-2:7447?namespace=chat")
+        >>> adapter.is_attached
+        False
+    """
+
+    def __init__(
+        self,
+        url: str = "zenoh://",
+        *,
+        node_name: str | None = None,
+        namespace: str | None = None,
+        siblings: SiblingGroup | None = None,
+    ) -> None:
+        self._settings = parse_zenoh_url(url, namespace)
+        check_zenoh(str(self._settings))
+        self._siblings = siblings
+        self._name = NodeName(node_name)
+        self.link = ""
+        self.reaches_others = True
+        self.counters: Counter[str] = Counter()
+        self._run: _Run | None = None
+
+    @property
+    def node_name(self) -> str:
+        """Unique name of this node."""
+        return str(self._name)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the session is open; zenoh has no engine elsewhere to be detached from."""
+        return self._run is not None and self._run.session.is_open
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether nobody has been there for 10 s, though seeds or siblings are expected."""
+        return self._run is not None and self._run.company.is_lonely
+
+    async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
+        """Open the session, and wait up to half a second for the first connections.
+
+        Raises:
+            AdapterError: The session can't be opened, for example because a port is taken.
+            ConfigurationError: A file that the URL names can't be read.
+        """
+        if self._run is not None:
+            # Its loop was closed under it, or it lives in the process that we were forked from.
+            self._run.drop()
+            self._run = None
+        self._settings.check_files()
+        self.link = secrets.token_hex(8)
+        self._run = await _start(self, self._settings, self._siblings, deliver, links)
+
+    async def close(self) -> None:
+        """Send what waits, for a second at most, and leave."""
+        run, self._run = self._run, None
+        if run is not None:
+            await run.close()
+
+    def publish(self, data: bytes) -> None:
+        """Send to all other nodes."""
+        if self._run is not None:
+            self._run.outbox.put(None, data)
+
+    def publish_to(self, node_name: str, data: bytes) -> None:
+        """Send to one other node."""
+        if self._run is not None:
+            self._run.outbox.put(node_name, data)
+
+
+class _Run:
+    """What lives from start to close."""
+
+    def __init__(
+        self,
+        session: ZenohSession,
+        inbox: Inbox,
+        outbox: Outbox,
+        company: Company,
+        announcement: Announcement | None,
+    ) -> None:
+        self.session = session
+        self.inbox = inbox
+        self.outbox = outbox
+        self.company = company
+        self.announcement = announcement
+        self._pid = os.getpid()
+        self._keeper = asyncio.create_task(company.keep(), name="roost-zenoh-company")
+
+    async def close(self) -> None:
+        self._keeper.cancel()
+        self.inbox.close()
+        self.outbox.finish()
+        try:
+            await in_thread(self._end)
+        finally:
+            self.drop()  # if we were cancelled
+        await asyncio.wait([self._keeper])
+
+    def _end(self) -> None:
+        self.outbox.join(_FLUSH_TIMEOUT)
+        self.outbox.abandon()
+        self.session.close()
+
+    def drop(self) -> None:
+        """End what has not ended, without a loop."""
+        if self._pid == os.getpid():
+            self.inbox.close()
+            self.outbox.abandon()
+            self.outbox.finish()
+            self.session.close()
+            if self.announcement is not None:
+                self.announcement.withdraw()
+
+
+async def _start(
+    adapter: ZenohAdapter,
+    settings: ZenohSettings,
+    siblings: SiblingGroup | None,
+    deliver: Callable[[bytes], None],
+    link_events: LinkEvents,
+) -> _Run:
+    group = siblings or sibling_group(settings.namespace)
+    node_name, link = adapter.node_name, adapter.link
+    inbox = Inbox(deliver, adapter.counters, max_count=_MAX_QUEUED_COUNT, max_size=_MAX_QUEUED_SIZE)
+    links: dict[str, str] = {}
+
+    def on_link(key: str, other: str, is_up: bool) -> None:
+        if is_up and other not in links:
+            links[other] = unquote(key)
+            company.link_up(other)
+            link_events.link_up(links[other], other)
+        elif not is_up and other in links:
+            del links[other]
+            company.link_down(other)
+            link_events.link_down(other)
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(inbox.close)
+        announcement = None if group is None else group.announce(link)
+        if announcement is not None:
+            undo.callback(announcement.withdraw)
+        listening = _listening(settings, has_siblings=group is not None)
+        ports = {address.port for address in listening}
+        listen = [settings.endpoint(address) for address in listening]
+        connect = await _seed_endpoints(settings, ports)
+        own = [settings.endpoint(_reachable(address)) for address in listening]
+        if announcement is not None:
+            listen.insert(0, f"unixsock-stream/{announcement.socket_path}")
+            own = listen[:1]
+            connect += [f"unixsock-stream/{path}" for path in announcement.others().values()]
+        _warn_of_strangers(settings, listening)
+
+        async def introduce_to(endpoints: list[str]) -> None:
+            await in_thread(lambda: introduce(settings, own[:1] + endpoints))
+
+        company = Company(
+            settings,
+            own_ports=ports,
+            endpoints=connect,
+            announcement=announcement,
+            introduce=introduce_to,
+            links=links,
+            peers=lambda: session.peers(),
+        )
+        session = await in_thread(
+            lambda: ZenohSession(
+                settings,
+                node_name=node_name,
+                link=link,
+                listen=listen,
+                connect=connect,
+                on_message=inbox.put_message,
+                on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
+            ),
+            dispose=ZenohSession.close,
+        )
+        outbox = Outbox(
+            session.send, adapter.counters, max_count=_MAX_QUEUED_COUNT, max_size=_MAX_QUEUED_SIZE
+        )
+        outbox.start()
+        undo.pop_all()
+        return _Run(session, inbox, outbox, company, announcement)
+
+
+async def _seed_endpoints(settings: ZenohSettings, own_ports: set[int]) -> list[str]:
+    if settings.tls_verify_name:  # then the names are what certificates are compared with
+        return [settings.endpoint(seed) for seed in settings.seeds]
+    seeds, _ = await resolve(settings.seeds)
+    return [settings.endpoint(seed) for seed in seeds if not is_own_address(seed, own_ports)]
+
+
+def _listening(settings: ZenohSettings, *, has_siblings: bool) -> list[Address]:
+    """Where to listen: each port is free now, and none is left to the engine to choose.
+
+    Raises:
+        AdapterError: An address of the URL can't be listened on.
+    """
+    if settings.listen:
+        # One of several workers gets the port; it tells newcomers of the others.
+        return [_claim(settings, at, or_any_port=has_siblings) for at in settings.listen]
+    if not settings.seeds:
+        return [_claim(settings, _everywhere(0), or_any_port=True)] if settings.multicast else []
+    port = settings.seeds[0].port
+    if all(seed.is_loopback for seed in settings.seeds):
+        return [_claim(settings, Address("127.0.0.1", port), or_any_port=True)]
+    return [_claim(settings, _everywhere(port), or_any_port=True)]
+
+
+def _everywhere(port: int) -> Address:
+    return Address("::" if socket.has_dualstack_ipv6() else "0.0.0.0", port)
+
+
+def _claim(settings: ZenohSettings, address: Address, *, or_any_port: bool) -> Address:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and or_any_port and address.port:
+                logger.info("%s: %s is taken, listening on another port", settings, address)
+                return _claim(settings, Address(address.host, 0), or_any_port=False)
+            raise AdapterError(
+                str(settings), f"can't listen on {address}: {error.strerror or error}"
+            ) from None
+        return Address(address.host, probe.getsockname()[1])
+
+
+def _reachable(address: Address) -> Address:
+    """How we reach ourselves, where we listen on all interfaces."""
+    if address.host in {"::", "0.0.0.0"}:
+        return Address("127.0.0.1", address.port)
+    return address
+
+
+def _warn_of_strangers(settings: ZenohSettings, listening: list[Address]) -> None:
+    exposed = [str(address) for address in listening if not address.is_loopback]
+    if exposed and not settings.user and not settings.is_tls:
+        logger.warning(
+            "%s: listening on %s without credentials or certificates: whoever reaches that can "
+            "read and send everything; give user:password@ or zenohs://",
+            settings,
+            ", ".join(exposed),
+        )

@@ -1,0 +1,190 @@
+"""The two ways between the event loop and zenoh's threads, each with a bound.
+
+Out: ``Outbox``, a thread that sends what the loop queued, because zenoh's ``put`` may wait for a
+peer. In: ``Inbox``, which gathers what zenoh's threads receive and wakes the loop once for all of
+it. Each message carries its number, eight bytes, counted for each sender and each way: to all, or
+to this node. A gap says that messages were lost on the way, where otherwise nobody would know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+
+__all__ = ["Inbox", "Outbox"]
+
+logger = logging.getLogger("roost.pubsub")
+
+_NUMBER_SIZE = 8  # bytes
+_SLICE_COUNT = 256  # messages delivered before the loop may do something else
+_MAX_NUMBERED_COUNT = 4096  # senders whose last number is kept
+
+# Counters are shared between threads: each reason is counted by one thread, or under one lock.
+
+
+class Outbox(threading.Thread):
+    """Sends in order, on a thread of its own.
+
+    Args:
+        send: Sends to the node of a name, or to all if it is ``None``; may block for a while.
+        counters: ``outbox_full``, ``send_failed`` and ``closed`` are counted here.
+        max_count, max_size: Bounds of what waits, in messages and in bytes.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str | None, bytes], None],
+        counters: Counter[str],
+        *,
+        max_count: int,
+        max_size: int,
+    ) -> None:
+        super().__init__(name="roost-zenoh-sender", daemon=True)
+        self._send = send
+        self._counters = counters
+        self._max_count = max_count
+        self._max_size = max_size
+        self._queue: queue.SimpleQueue[tuple[str | None, bytes] | None] = queue.SimpleQueue()
+        # Each is written by one thread only, so that no lock is needed.
+        self._queued_size = 0  # bytes that the loop ever queued
+        self._sent_size = 0  # bytes that the thread ever sent
+        self._numbers: Counter[str | None] = Counter()
+        self._is_abandoned = False
+
+    def put(self, node_name: str | None, data: bytes) -> None:
+        """Queue a message; at the bound it is dropped. For the loop's thread."""
+        waiting_size = self._queued_size - self._sent_size
+        if self._queue.qsize() >= self._max_count or waiting_size + len(data) > self._max_size:
+            self._counters["outbox_full"] += 1
+            return
+        self._queued_size += len(data)
+        self._queue.put((node_name, data))
+
+    def finish(self) -> None:
+        """End once all that waits is sent."""
+        self._queue.put(None)
+
+    def abandon(self) -> None:
+        """End after the message that is being sent; what waits is dropped."""
+        self._is_abandoned = True
+
+    def run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._is_abandoned:
+                self._counters["closed"] += 1
+                continue
+            node_name, data = item
+            self._numbers[node_name] += 1
+            number = self._numbers[node_name]
+            try:
+                self._send(node_name, number.to_bytes(_NUMBER_SIZE, "big") + data)
+            except Exception as error:  # of the engine; the next may go better
+                self._counters["send_failed"] += 1
+                if self._counters["send_failed"] == 1:
+                    logger.warning("zenoh could not send a message: %s", error)
+            self._sent_size += len(data)
+
+
+class Inbox:
+    """Brings what zenoh's threads receive to the loop, in order.
+
+    Args:
+        deliver: Called on the loop with each message.
+        counters: ``inbox_full``, ``lost``, ``invalid_message`` and ``failed_delivery`` are counted
+            here.
+        max_count, max_size: Bounds of what waits for the loop, in messages and in bytes; at the
+            bound the newest message is dropped. Calls are never dropped.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[bytes], None],
+        counters: Counter[str],
+        *,
+        max_count: int,
+        max_size: int,
+    ) -> None:
+        self._deliver = deliver
+        self._counters = counters
+        self._max_count = max_count
+        self._max_size = max_size
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._items: deque[bytes | Callable[[], None]] = deque()
+        self._size = 0
+        self._is_woken = False
+        self._is_closed = False
+        self._last_numbers: dict[str, int] = {}
+
+    def put_message(self, key: str, data: bytes) -> None:
+        """A numbered message came; ``key`` names its sender and its way. From any thread."""
+        if len(data) < _NUMBER_SIZE:
+            with self._lock:
+                self._counters["invalid_message"] += 1
+            return
+        number = int.from_bytes(data[:_NUMBER_SIZE], "big")
+        data = data[_NUMBER_SIZE:]
+        with self._lock:
+            self._count_lost(key, number)
+            if len(self._items) >= self._max_count or self._size + len(data) > self._max_size:
+                self._counters["inbox_full"] += 1
+            else:
+                self._size += len(data)
+                self._put(data)
+
+    def put_call(self, call: Callable[[], None]) -> None:
+        """Call ``call`` on the loop, in order with the messages. From any thread."""
+        with self._lock:
+            self._put(call)
+
+    def close(self) -> None:
+        """Deliver nothing any more."""
+        with self._lock:
+            self._is_closed = True
+            self._items.clear()
+
+    def _put(self, item: bytes | Callable[[], None]) -> None:
+        if self._is_closed:
+            return
+        self._items.append(item)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop was closed, and we were not
+                self._is_closed = True
+
+    def _count_lost(self, key: str, number: int) -> None:
+        last = self._last_numbers.get(key)
+        if last is None:
+            if len(self._last_numbers) >= _MAX_NUMBERED_COUNT:
+                del self._last_numbers[next(iter(self._last_numbers))]
+        elif number > last + 1:
+            self._counters["lost"] += number - last - 1
+        self._last_numbers[key] = number
+
+    def _drain(self) -> None:
+        """Deliver a slice; what remains has its turn after what else the loop has to do."""
+        with self._lock:
+            count = min(len(self._items), _SLICE_COUNT)
+            items = [self._items.popleft() for _ in range(count)]
+            self._size -= sum(len(item) for item in items if isinstance(item, bytes))
+            if self._items:
+                self._loop.call_soon(self._drain)
+            else:
+                self._is_woken = False
+        for item in items:
+            if self._is_closed:
+                return
+            try:
+                if isinstance(item, bytes):
+                    self._deliver(item)
+                else:
+                    item()
+            except Exception:  # the messages behind it are not to blame
+                self._counters["failed_delivery"] += 1
+                logger.exception("delivering a message of another node failed")
