@@ -14,6 +14,7 @@ taken for a worker. So each manager is recognised by what only its workers have:
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 import os
 import shlex
@@ -97,7 +98,7 @@ def _by_fork() -> tuple[str, int | None] | None:
 def _gunicorn_worker_count(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
     """What the command line or the environment says; a configuration file may say otherwise."""
     for words in (list(arguments), shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))):
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in itertools.pairwise([*words, ""]):
             if word in {"-w", "--workers"}:
                 value = following
             elif word.startswith("--workers="):

@@ -153,6 +153,9 @@ class ZenohSettings:
                 "wait_before_drop": int(_MAX_STALL * 1e6),
                 "max_wait_before_drop_fragments": int(_MAX_STALL_OF_FRAGMENTS * 1e6),
             },
+            # Must stay on, though declarations then overtake messages: with a single queue, zenoh
+            # never takes back that it was congested, and drops all until the link is closed.
+            "transport/unicast/qos/enabled": True,
             "transport/link/rx/max_message_size": _MAX_MESSAGE_SIZE,
             # Saves a copy between processes, but kill -9 would leave segments in /dev/shm.
             "transport/shared_memory/enabled": False,
