@@ -1,0 +1,51 @@
+"""What nodes send each other through an engine in the middle.
+
+An engine hands the same bytes to everybody who listens, the sender among them, and keeps to itself
+who sent them. So each frame begins with the sender: the id of its link, by which a node knows its
+own echo (a name would not do: two nodes of one name must hear each other), and its node's name.
+
+A frame is a MessagePack array that begins with the format version; what begins in another way comes
+from a stranger. One frame carries all that one sender had for one address at that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+__all__ = ["Hello", "Messages", "decode_frame", "encode_frame"]
+
+
+class _Frame(msgspec.Struct, array_like=True, frozen=True):
+    link: str
+    node_name: str
+
+
+class Hello(_Frame, frozen=True, tag="roost.1.hello"):
+    """Here I am; whoever hears this answers with a frame of its own, to my link."""
+
+
+class Messages(_Frame, frozen=True, tag="roost.1"):
+    """What was published, in order; with no messages it only tells of the sender."""
+
+    messages: list[bytes]
+
+
+encode_frame = msgspec.msgpack.Encoder().encode
+
+_decode: Callable[[bytes], Hello | Messages] = msgspec.msgpack.Decoder(Hello | Messages).decode
+
+
+def decode_frame(data: bytes) -> Hello | Messages | None:
+    """Return the frame; None if these bytes are none.
+
+    Example:
+        >>> decode_frame(encode_frame(Messages("6f1c", "alice", [b"hello"])))
+        Messages(link='6f1c', node_name='alice', messages=[b'hello'])
+        >>> decode_frame(b"a stranger")
+    """
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,57 @@
+"""The links that were heard of, and which of them to ask the engine about."""
+
+from __future__ import annotations
+
+from roost.pubsub.adapter import LinkEvents
+
+__all__ = ["Neighbours"]
+
+SETTLING_PERIOD = 6.0  # seconds after we attached in which others may still be on their way back:
+# 3 until they notice, 2 of back-off, and one for connecting
+
+
+class Neighbours:
+    """Links of other nodes that are up; tells ``links`` when one comes or goes.
+
+    Everything takes ``now``, monotonic, in seconds.
+
+    After an engine was away, all nodes come back one after the other. Until they have had the time,
+    only those that were heard since are asked about: to the engine, one that is still on its way
+    looks like one that is gone.
+    """
+
+    def __init__(self, links: LinkEvents) -> None:
+        self._links = links
+        self._heard_at: dict[str, float] = {}
+        self._attached_at = 0.0
+
+    def attached(self, now: float) -> None:
+        """We are attached to the engine, for the first time or again."""
+        self._attached_at = now
+
+    def heard(self, node_name: str, link: str, now: float) -> None:
+        """Something came from this link."""
+        is_new = link not in self._heard_at
+        self._heard_at[link] = now
+        if is_new:
+            self._links.link_up(node_name, link)
+
+    def gone(self, link: str) -> None:
+        """The engine knows this link no more."""
+        if self._heard_at.pop(link, None) is not None:
+            self._links.link_down(link)
+
+    def to_ask(self, now: float, *, silent_period: float, max_count: int) -> list[str]:
+        """The links to ask the engine about: silent for ``silent_period``, the longest first."""
+        is_settled = now >= self._attached_at + SETTLING_PERIOD
+        silent = [
+            (heard_at, link)
+            for link, heard_at in self._heard_at.items()
+            if now - heard_at >= silent_period and (is_settled or heard_at >= self._attached_at)
+        ]
+        return [link for _, link in sorted(silent)[:max_count]]
+
+    def asked(self, link: str, now: float) -> None:
+        """The engine says that the link is there: ask about the others first."""
+        if link in self._heard_at:
+            self._heard_at[link] = max(self._heard_at[link], now)
