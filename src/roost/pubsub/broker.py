@@ -198,14 +198,15 @@ class _Run:
         self._deliver = deliver
         self._links = links
         self._heard_count = 0
+        self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
     # Life.
 
     async def start(self) -> None:
-        connection = await self._connect()
+        self._connection = await self._connect()
         self._attached()
-        self._task = asyncio.create_task(self._keep_attached(connection), name="roost-adapter")
+        self._task = asyncio.create_task(self._keep_attached(), name="roost-adapter")
 
     async def close(self) -> None:
         task = self._task
@@ -219,10 +220,14 @@ class _Run:
             self.is_attached = False
             task.cancel()
             await asyncio.wait({task})
+            if self._connection is not None:  # a task cancelled before its first step left it open
+                await self._connection.close()
             self.outbox.drop_all("stopped")
 
-    async def _keep_attached(self, connection: Connection) -> None:
+    async def _keep_attached(self) -> None:
         while True:
+            connection = self._connection
+            assert connection is not None, "there is one from start on"
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(connection.run())
@@ -232,7 +237,7 @@ class _Run:
                 self._detached(_first(group))
             finally:
                 await connection.close()
-            connection = await self._reconnect()
+            self._connection = await self._reconnect()
             self._attached()
             logger.info("attached to %s again", self.adapter.engine)
             self._guarded(self._links.attached)

@@ -112,7 +112,8 @@ class _Client(Client):
             ]
         for writer in writers:
             writer.transport.abort()
-        await self.close()
+        if self._flush_queue is not None:  # else it didn't come to connecting
+            await self.close()
 
 
 class NatsConnection:

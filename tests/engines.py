@@ -1,0 +1,236 @@
+"""Real redis and nats servers on free ports of 127.0.0.1, and a way to them that can be cut."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from tests import skips
+
+DEADLINE = 10.0  # seconds for a server to start
+
+
+class EngineProcess:
+    """A server in a process of its own, for the duration of a `with` block.
+
+    Attributes:
+        port: Where it listens, also after a restart.
+    """
+
+    program = ""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        """The arguments that it is started with."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start_now()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop_now()
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process, while it runs."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def start_now(self) -> None:
+        """Start it and wait until it listens."""
+        log = self.folder / f"{self.program}-{self.port}.log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [find_program(self.program), *self.command(), *self.options],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        deadline = time.monotonic() + DEADLINE
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop_now()
+                raise RuntimeError(f"{self.program} does not start:\n{log.read_text()}")
+            time.sleep(0.01)
+
+    def stop_now(self) -> None:
+        """End it as `kill -9` does; nothing happens if it doesn't run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.start_now)
+
+    async def stop(self) -> None:
+        self.stop_now()
+
+    async def stall(self) -> None:
+        """Halt it, and return once it is."""
+        self.process.send_signal(signal.SIGSTOP)
+        while self.process.status() != psutil.STATUS_STOPPED:
+            await asyncio.sleep(0.001)
+
+    async def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class RedisServer(EngineProcess):
+    """A redis-server that stores nothing; options are of its command line."""
+
+    program = "redis-server"
+
+    def command(self) -> Sequence[str]:
+        plain = () if "--port" in self.options else ("--port", str(self.port))
+        return (*plain, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+
+
+class NatsServer(EngineProcess):
+    """A nats-server; options are lines of its configuration file."""
+
+    program = "nats-server"
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        super().__init__(folder)
+        self.lines = lines
+
+    def command(self) -> Sequence[str]:
+        path = self.folder / f"nats-{self.port}.conf"
+        path.write_text("\n".join(self.lines))
+        return ("--addr", "127.0.0.1", "--port", str(self.port), "--config", str(path))
+
+
+class Proxy:
+    """A way to a server that can be cut: a TCP proxy in the test's event loop.
+
+    Attributes:
+        port: Where to connect instead.
+        is_cut: While it is set nothing passes in either direction; connections stay, and new ones
+            are accepted and hear nothing, as on a network that drops all packets.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.port = 0
+        self.is_cut = False
+        self.connection_count = 0
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.drop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # transports that were aborted close in the next tick
+
+    def cut(self) -> None:
+        self.is_cut = True
+        self._passing.clear()
+
+    def heal(self) -> None:
+        self.is_cut = False
+        self._passing.set()
+
+    def drop(self) -> None:
+        """End all connections as a reset does."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.append(writer)
+        self.connection_count += 1
+        try:
+            await self._passing.wait()
+            there = await asyncio.open_connection("127.0.0.1", self.target_port)
+            self._writers.append(there[1])
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(reader, there[1]))
+                tasks.create_task(self._pump(there[0], writer))
+        except* OSError:
+            pass
+        except* asyncio.CancelledError:
+            pass
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            await self._passing.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.transport.abort()
+
+
+def find_program(name: str) -> str:
+    """The path of an engine's program, or the test is skipped where that is permitted."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
+        skips.unavailable("engines", f"no {name}: run scripts/find-engines as root")
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def open_socket_count() -> int:
+    """How many sockets this process has open."""
+    return sum(
+        os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        for number in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{number}")
+    )
