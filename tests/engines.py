@@ -90,8 +90,8 @@ class EngineProcess:
     async def stall(self) -> None:
         """Halt it, and return once it is."""
         self.process.send_signal(signal.SIGSTOP)
-        while self.process.status() != psutil.STATUS_STOPPED:
-            await asyncio.sleep(0.001)
+        while self.process.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # processes do not tell
 
     async def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

@@ -16,7 +16,9 @@ class NatsEngine(NatsServer):
     """A server with a password, and adapters for it."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "max_payload: 2MB", "authorization: {user: alice, password: secret}")
+        super().__init__(
+            folder, "max_payload: 2MB", "authorization: {user: alice, password: secret}"
+        )
 
     def adapter(self, node_name: str | None = None, namespace: str = "suite") -> NatsAdapter:
         url = f"nats://alice:secret@127.0.0.1:{self.port}"
