@@ -13,7 +13,6 @@ from typing import Any, Final
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
 from roost.pubsub.adapter import Adapter
 from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
-from roost.pubsub.local import LocalAdapter
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.registry import (
     Dispatcher,
@@ -23,6 +22,7 @@ from roost.pubsub.registry import (
     deliver_to_all,
 )
 from roost.pubsub.replicator import Replicator
+from roost.pubsub.urls import adapter_for
 from roost.strict_json import EncodeHook, JsonEncoder
 from roost.tracker.options import ReplicationOptions
 
@@ -53,11 +53,18 @@ class PubSub:
     Apart from ``call_soon`` everything belongs to the thread of the loop that started it.
 
     Args:
-        adapter: The way to other nodes; by default there are none.
+        adapter: The way to other nodes: an adapter, or a URL that names one, such as
+            ``zenoh://10.0.0.5:7447``, ``redis://localhost`` or ``nats://localhost``. By default
+            ``auto``: this process, and its siblings where a server runs several workers; ``local``
+            is this process in any case.
+        node_name: Name of this node, if the adapter is given as a URL; by default unique.
         encode_hook: Turns objects of your own into JSON values, in every payload and meta.
         dispatchers: Name → dispatcher, the same on every node, for broadcasts with a dispatcher
             of your own.
         replication: The periods of its trackers; the same on every node.
+
+    Raises:
+        ConfigurationError: A URL that can't work, or whose engine is not installed.
 
     Example:
         >>> async def main():
@@ -70,13 +77,18 @@ class PubSub:
 
     def __init__(
         self,
-        adapter: Adapter | None = None,
+        adapter: Adapter | str | None = None,
         *,
+        node_name: str | None = None,
         encode_hook: EncodeHook | None = None,
         dispatchers: Mapping[str, Dispatcher] | None = None,
         replication: ReplicationOptions | None = None,
     ) -> None:
-        self.adapter: Adapter = adapter or LocalAdapter()
+        if adapter is None or isinstance(adapter, str):
+            adapter = adapter_for(adapter, node_name)
+        elif node_name is not None:
+            raise ConfigurationError("give node_name to the adapter that you give")
+        self.adapter: Adapter = adapter
         self.encoder = JsonEncoder(encode_hook)
         self.counters: Counter[str] = Counter()
         """What was dropped and why: reason → how often."""
