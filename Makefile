@@ -5,6 +5,8 @@
 #   CHROMIUM=  the browser for the tests
 #   HOST= PORT=  where the demo and the interop app listen; HOST= only as an argument of make,
 #              as some shells export a HOST that is another thing
+#   WORKERS= CLUSTER= NODE=  of the interop app: how many processes it has, the URL of what is
+#              between nodes, and the name of this one
 #   SEEDS=     how many random histories of a cluster `make simulate` plays
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
 #              for uv in `make lock`, for the planted bugs in `make mutate`
@@ -14,6 +16,7 @@ SHELL := /bin/sh
 
 HOST := 127.0.0.1
 PORT ?= 4000
+WORKERS ?= 1
 SEEDS ?= 10000
 ARGS ?=
 
@@ -36,7 +39,8 @@ demo: .venv/server node_modules/demo ## install what the demo needs and serve it
 
 interop: .venv/server ## serve the app for comparisons with Phoenix on PORT (4000)
 	@echo "serving the interop app on http://$(HOST):$(PORT)"
-	$(UVICORN) --log-level warning --app-dir examples/interop app:app
+	WORKERS=$(WORKERS) $(UVICORN) --log-level warning --workers $(WORKERS) \
+	    --app-dir examples/interop app:app
 
 test: lint node_modules/dev ## install what the tests need and run everything
 	CHROMIUM="$$(scripts/find-chromium --install)"; export CHROMIUM; \

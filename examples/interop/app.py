@@ -1,10 +1,13 @@
 """An app for comparing roost with Phoenix and its clients: every kind of event, reply and ending.
 
-Run it with ``make interop``. A Phoenix app of the same shape answers the same.
+Run it with ``make interop``. A Phoenix app of the same shape answers the same. From the environment
+it takes CLUSTER, the URL of an adapter (auto), and NODE, the name of this node; WORKERS says how
+many processes the server has, of which each is a node.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from contextlib import suppress
@@ -24,6 +27,7 @@ from roost import (
     InvalidKey,
     JoinRefused,
     Presence,
+    PubSub,
     ReplyError,
     RoostError,
     Socket,
@@ -159,7 +163,16 @@ class UserSocket(Socket):
         return f"users_socket:{self.assigns['user_id']}"
 
 
-endpoint = Endpoint({"/": UserSocket}, presences=[users], check_origin=False)
+def node_name() -> str | None:
+    """NODE; the workers of one server have a name each."""
+    name = os.environ.get("NODE")
+    if name and int(os.environ.get("WORKERS", "1")) > 1:
+        return f"{name}-{os.getpid()}"
+    return name or None
+
+
+pubsub = PubSub(os.environ.get("CLUSTER") or "auto", node_name=node_name())
+endpoint = Endpoint({"/": UserSocket}, presences=[users], pubsub=pubsub, check_origin=False)
 
 
 def param(request: Request, name: str) -> str:
@@ -200,6 +213,14 @@ async def count(request: Request) -> Response:
     )
 
 
+def nodes(request: Request) -> Response:
+    return JSONResponse({"name": pubsub.replicator.node_name, "nodes": pubsub.node_names})
+
+
+def health(request: Request) -> Response:
+    return JSONResponse(endpoint.health())
+
+
 app = Starlette(
     lifespan=endpoint.lifespan,
     routes=[
@@ -208,6 +229,8 @@ app = Starlette(
         Route("/broadcast_bin", broadcast_bin),
         Route("/presence", presence),
         Route("/count", count),
+        Route("/nodes", nodes),
+        Route("/health", health),
         Mount("/socket", endpoint),
     ],
 )

@@ -79,7 +79,8 @@ class Replicator:
             )
         origin = OriginId(adapter.node_name, time.time_ns() // 1_000, secrets.randbits(64))
         self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0
         self._is_flush_set = False
         self._awaited: asyncio.Event | None = None  # that all is held which others have
         self._protocol: ReplicationProtocol | None = None
@@ -291,18 +292,24 @@ class Replicator:
     def _set_timer(self, protocol: ReplicationProtocol) -> None:
         at = protocol.next_timer()
         if self._timer is not None:
-            if at is not None and self._timer.when() <= at:
+            if at is not None and self._rings_at <= at:
                 return  # when it rings, it is set anew
             self._timer.cancel()
-        self._timer = None if at is None else self._loop.call_at(at, self._on_timer, protocol)
+            self._timer = None
+        if at is not None:
+            self._ring(at, protocol)
+
+    def _ring(self, at: float, protocol: ReplicationProtocol) -> None:
+        self._rings_at = at
+        self._timer = self._loop.call_at(at, self._on_timer, protocol)
 
     def _on_timer(self, protocol: ReplicationProtocol) -> None:
-        assert self._timer is not None
-        late, self._timer = self._loop.time() - self._timer.when(), None
-        if late > SLEPT:
+        self._timer = None
+        now = self._loop.time()
+        if now - self._rings_at > SLEPT:
             # What others sent meanwhile comes first, so that nobody is judged for our own sleep.
-            self._timer = self._loop.call_later(SLEPT / 10, self._on_timer, protocol)
+            self._ring(now + SLEPT / 10, protocol)
             return
         self._is_flush_set = False
-        protocol.handle_timer(self._loop.time())
+        protocol.handle_timer(now)
         self._settle(protocol)
