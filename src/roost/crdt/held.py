@@ -68,14 +68,16 @@ class HeldSlice:
         """
         if change.end <= self.seq or not self.reaches(change):
             return None
+        entries = self._entries
+        gone: Iterable[int] = change.removed
         if change.start is None:
             named = {entry.seq for entry in change.added}
-            gone: Iterable[int] = [seq for seq in self._entries if seq not in named]
-        else:
-            gone = change.removed
-        entries = self._entries
-        removed = tuple(entries.pop(seq) for seq in gone if seq in entries)
-        added = tuple(entry for entry in change.added if entry.seq not in entries)
+            gone = [seq for seq in entries if seq not in named]
+        taken = [entries.pop(seq, None) for seq in gone]
+        removed = tuple([entry for entry in taken if entry is not None])
+        added = change.added
+        if change.start != self.seq and entries:  # else nothing of it can be here
+            added = tuple([entry for entry in added if entry.seq not in entries])
         for entry in added:
             entries[entry.seq] = entry
         self.seq = change.end
