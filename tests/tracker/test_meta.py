@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from roost.exceptions import PayloadError
 from roost.strict_json import JsonEncoder
-from roost.tracker.meta import add_refs, decode_meta, encode_meta
+from roost.tracker.meta import MAX_META_SIZE, add_refs, decode_meta, encode_meta
 from tests.laws import LAW
 
 ENCODER = JsonEncoder()
@@ -59,6 +59,14 @@ def test_a_meta_that_is_no_object_is_refused(meta):
     """Only an object can carry refs."""
     with pytest.raises(PayloadError):
         encode_meta(ENCODER, meta)
+
+
+def test_a_meta_that_is_too_large_is_refused():
+    """Everybody in the topic gets it, in each list and diff."""
+    assert len(encode_meta(ENCODER, {"text": "x" * (MAX_META_SIZE - 11)})) == MAX_META_SIZE
+
+    with pytest.raises(PayloadError, match="65,536 bytes, got 65,537"):
+        encode_meta(ENCODER, {"text": "x" * (MAX_META_SIZE - 10)})
 
 
 def test_every_decoding_is_fresh():

@@ -185,7 +185,7 @@ class Presence(Tracking[PresenceRun]):
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; use ``update``.
             InvalidKey: The key is a name of JavaScript's object prototype, or no string.
-            PayloadError: The meta is not a JSON object.
+            PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             TopicFull: The topic's policy admits no further key.
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.

@@ -71,7 +71,7 @@ class Tracking(ABC, Generic[Run]):
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; use ``update``.
             InvalidKey: The key is no string.
-            PayloadError: The meta is not a JSON object.
+            PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             ChannelClosed: The channel has ended.
             NotStarted: It is not running.
         """
@@ -105,7 +105,7 @@ class Tracking(ABC, Generic[Run]):
 
         Raises:
             NotTracked: The owner does not track this key in this topic; use ``track``.
-            PayloadError: The new meta is not a JSON object.
+            PayloadError: The new meta is not a JSON object, or has over 65,536 bytes.
         """
         return self._current().update(owner, topic_of(owner, topic), self.check_key(key), meta)
 

@@ -46,7 +46,7 @@ LAST_KIND: Final = 9  # of this version
 MAX_KIND: Final = 127  # what MessagePack says in one byte
 MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
-MAX_PART_SIZE: Final = 262_144  # bytes of metas in one part, the last entry excluded
+MAX_PART_SIZE: Final = 262_144  # bytes of texts and metas in one part, the last entry excluded
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -283,7 +283,7 @@ def split(change: Range) -> list[Part]:
             count = size = 0
         count += 1
         if isinstance(item, Entry):
-            size += len(item.meta)
+            size += len(item.topic) + len(item.key) + len(item.meta)
             chunks[-1][0].append(item)
         else:
             chunks[-1][1].append(item)

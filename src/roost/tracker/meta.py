@@ -6,13 +6,15 @@ decoded only when Python code looks at them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from roost.aliases import Meta
 from roost.exceptions import PayloadError
 from roost.strict_json import JsonEncoder, decode_json
 
-__all__ = ["add_refs", "decode_meta", "encode_meta"]
+__all__ = ["MAX_META_SIZE", "add_refs", "decode_meta", "encode_meta"]
+
+MAX_META_SIZE: Final = 65_536  # bytes; everybody in the topic gets it, on every change
 
 
 def encode_meta(encoder: JsonEncoder, meta: Meta) -> bytes:
@@ -22,7 +24,7 @@ def encode_meta(encoder: JsonEncoder, meta: Meta) -> bytes:
     a step of its own because the application's ``encode_hook`` runs in it, which may do anything.
 
     Raises:
-        PayloadError: ``meta`` is not a JSON object.
+        PayloadError: ``meta`` is not a JSON object, or has over 65,536 bytes.
     """
     checked = encoder.check(meta)
     if type(checked) is not dict:
@@ -31,7 +33,13 @@ def encode_meta(encoder: JsonEncoder, meta: Meta) -> bytes:
         checked = checked.copy()
         checked.pop("phx_ref", None)
         checked.pop("phx_ref_prev", None)
-    return encoder.dump(checked)
+    encoded = encoder.dump(checked)
+    if len(encoded) > MAX_META_SIZE:
+        raise PayloadError(
+            f"a meta may have {MAX_META_SIZE:,} bytes, got {len(encoded):,}: everybody in the "
+            "topic gets it; track an id, and let fetch add the rest"
+        )
+    return encoded
 
 
 def add_refs(encoded: bytes, ref: str, previous_ref: str | None = None) -> bytes:

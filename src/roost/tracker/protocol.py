@@ -115,7 +115,7 @@ class TrackerProtocol:
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; update it instead.
             InvalidKey: ``key`` is not Unicode text, and no client could be told of it.
-            PayloadError: ``meta`` is not a JSON object.
+            PayloadError: ``meta`` is not a JSON object, or has over 65,536 bytes.
         """
         key = _plain_text(key)
         encoded = encode_meta(self._encoder, meta)
@@ -162,7 +162,7 @@ class TrackerProtocol:
 
         Raises:
             NotTracked: The owner does not track this key in this topic.
-            PayloadError: The new meta is not a JSON object.
+            PayloadError: The new meta is not a JSON object, or has over 65,536 bytes.
             LocalProtocolError: The function, or an ``encode_hook``, changed the presence itself.
         """
         old = self._owners.get(owner, topic, key)
