@@ -1,30 +1,60 @@
-"""Play many histories: ``python -m tests.simulation COUNT [FIRST]``."""
+"""Play many histories, on all cores: ``python -m tests.simulation COUNT [FIRST]``."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from multiprocessing import Pool
+from typing import Final
 
-from tests.simulation.histories import draw, failure, scenario, shrink
+from tests.simulation.histories import draw
+from tests.simulation.playing import failure, scenario, shrink
 
-MAX_FAILURES = 5
+MAX_FAILURES: Final = 5
+CHUNK_SIZE: Final = 20  # seeds
 
 
-def main(count: int, first: int = 0) -> int:
-    """Play ``count`` seeds from ``first`` on; return how many failed."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play the seeds; return 1 if any failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("count", type=int, help="how many seeds")
+    parser.add_argument("first", type=int, nargs="?", default=0, help="the first of them (0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
+    arguments = parser.parse_args(argv)
+    seeds = range(arguments.first, arguments.first + arguments.count)
     began_at, failed = time.monotonic(), 0
-    for seed in range(first, first + count):
-        history = draw(seed)
-        if failure(history) is None:
-            continue
-        failed += 1
-        shortest = shrink(history)
-        print(f"seed {seed}: {failure(shortest)}\n{scenario(shortest)}\n", flush=True)
+    for report in _reports(seeds, arguments.jobs):
+        if report is not None:
+            failed += 1
+            print(f"{report}\n", flush=True)
         if failed == MAX_FAILURES:
+            print(f"stopped after {failed} failures")
             break
-    print(f"{count} seeds from {first}: {failed} failed, {time.monotonic() - began_at:.0f} s")
-    return failed
+    seconds = time.monotonic() - began_at
+    print(f"{len(seeds)} seeds from {seeds.start}: {failed} failed, {seconds:.0f} s")
+    return 1 if failed else 0
+
+
+def _reports(seeds: range, job_count: int) -> Iterator[str | None]:
+    """What is to say of each seed, in order; None of one that passed."""
+    if job_count == 1 or len(seeds) <= CHUNK_SIZE:
+        yield from map(report_on, seeds)
+        return
+    with Pool(job_count) as pool:
+        yield from pool.imap(report_on, seeds, CHUNK_SIZE)
+
+
+def report_on(seed: int) -> str | None:
+    """How a seed fails, and the shortest scenario that does; None if it passes."""
+    history = draw(seed)
+    if failure(history) is None:
+        return None
+    shortest = shrink(history)
+    return f"seed {seed}: {failure(shortest)}\n{scenario(shortest)}"
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])) > 0)
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.histories import draw, failure, scenario, shrink
+from tests.simulation.__main__ import report_on
 
 BATCH_COUNT = 10
 BATCH_SIZE = 100
@@ -12,7 +12,6 @@ BATCH_SIZE = 100
 def test_promises_are_kept_whatever_happens(batch):
     """Under any faults nodes end up showing the union of what live nodes track, and go quiet."""
     for seed in range(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE):
-        history = draw(seed)
-        if failure(history) is not None:
-            shortest = shrink(history)
-            pytest.fail(f"seed {seed}: {failure(shortest)}\n{scenario(shortest)}", pytrace=False)
+        report = report_on(seed)
+        if report is not None:
+            pytest.fail(report, pytrace=False)

@@ -8,68 +8,64 @@ At every step of every node:
 
 - what a subscriber was told replays to what is visible;
 - what the node tracks itself and does not hide is visible;
+- whoever is shown was heard within the down period: no ghost is born from what others remember;
+- whoever is hidden was silent for long enough, and a node that wakes has listened for long enough;
+- who comes back is not shown with those who left meanwhile, unless a heartbeat has passed in vain;
 - each slice that it holds is one that the origin had at that number, and numbers never go back;
 - whatever could grow is within its bound.
 
-Once faults have stopped and changes pause (`judge`): no presence of a live node stays missing, dead
-ones go, each in its time; afterwards nothing is sent but heartbeats, and nobody is told anything.
+Once faults have stopped and changes pause (`judge`): no presence of a live node stays missing or
+outlives its end, those of dead nodes go, each in its time; afterwards nothing is sent but
+heartbeats, and nobody is told anything.
+
+Silence is counted in a node's own waking time, as the rules have it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
-from roost.testing.simulation import SimulatedNode, Simulation
-from roost.tracker import assembly, members, peer, repair
-from roost.tracker.options import ReplicationOptions
+from roost.testing.periods import Periods
+from roost.testing.simulation import RESOLUTION, SimulatedNode, Simulation
+from roost.testing.witness import Witness
+from roost.tracker import assembly, members, peer
+from roost.tracker.messages import TrackerMessage
 from roost.tracker.peer import Peer
-from roost.tracker.protocol import Left, TrackerEvent
+from roost.tracker.protocol import Joined, Left, TrackerEvent
 
-__all__ = ["BrokenPromise", "Oracle", "Periods"]
+__all__ = ["BrokenPromise", "Oracle"]
 
-MAX_INPUT_COUNT: Final = 100_000  # of all nodes, while time passes once
+MAX_INPUT_RATE: Final = 100_000  # of all nodes, within one second
+SUSPECT_HEARTBEATS: Final = 3  # missed, before a peer is asked whether it lives
+MAX_CLOCK_STEP: Final = 2  # heartbeats: so far does a node's clock go while it sleeps
 
 
 class BrokenPromise(AssertionError):
     """The cluster did what it must not do, or not in time."""
 
 
-class Periods:
-    """How long each promise may take, in seconds.
+def _sizes(node: SimulatedNode) -> dict[str, tuple[int, int]]:
+    """Of all that could grow in a node: how large it is, and how large it may be.
 
-    Args:
-        options: Of all nodes.
-        delay: The longest time that a message takes, those sent before included.
-
-    Attributes:
-        change: Until all nodes show a change, without faults.
-        goodbye: Until the presences of a node that said goodbye are gone.
-        hint: Until those of a node whose links were seen to die are gone.
-        repair: Until no presence of a live node is missing after faults.
-        silence: Until those of a node that is gone without a word are gone.
-        rename: Until nodes of one name have found new ones.
-        quiet: After that, until all know that they agree, and send heartbeats only.
+    All that the oracle knows of the inside of the protocol is here.
     """
-
-    def __init__(self, options: ReplicationOptions, delay: float) -> None:
-        heartbeat = options.heartbeat_period
-        self.change = options.broadcast_period + delay
-        self.goodbye = delay
-        self.hint = options.probe_grace + delay
-        # A heartbeat tells what is missing, or brings the node up, and one more shows it in any
-        # case. Whoever was asked while messages were lost is given up only after its back-off.
-        backoff = options.max_request_timeout * (1 + repair.JITTER)
-        transfer = options.repair_delay + backoff + 4 * delay
-        self.repair = delay + 2 * heartbeat + transfer
-        self.silence = delay + options.down_period + heartbeat
-        # Each of a pair hears of the other by its heartbeat, and takes a new id at most twice
-        # before it takes a new name.
-        self.rename = 3 * (heartbeat + 2 * delay)
-        self.quiet = 2 * heartbeat + delay
+    protocol, own = node.replication, node.tracker.own
+    names = Counter(each.name for each in protocol.peers)
+    sizes = {
+        "lives of one name": (max(names.values(), default=0), 1),
+        "log": (len(own._log), 2 * own._log_count),
+        "floors": (len(protocol._members._floors), members.MAX_FLOORS),
+        "asked": (len(protocol._members._asked), members.MAX_ASKED),
+    }
+    for each in protocol.peers:
+        sizes[f"ahead of {each.name}"] = (len(each.ahead), peer.MAX_AHEAD_COUNT)
+        sizes[f"assemblies of {each.name}"] = (len(each.assembly), assembly.MAX_COUNT)
+    return sizes
 
 
 class Oracle:
@@ -79,46 +75,101 @@ class Oracle:
         simulation: To be watched from its beginning.
 
     Example:
-        >>> simulation = Simulation(nodes="ab")
-        >>> oracle = Oracle(simulation)
-        >>> owner = simulation.a.track("room:1", "alice")
-        >>> oracle.judge(delay=0.005)
-        >>> simulation.b.keys("room:1")
+        >>> sim = Simulation(nodes="abc")
+        >>> oracle = Oracle(sim)
+        >>> owner = sim.a.track("room:1", "alice")
+        >>> sim.lose(0.5)
+        >>> sim.roll("bc")
+        >>> sim.calm()
+        >>> oracle.judge()
+        >>> sim.b.keys("room:1")
         ['alice']
     """
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
+        self._options = simulation.options
         # What each origin's slice was at each number.
         self._history: dict[tuple[OriginId, int], frozenset[Entry]] = {}
+        self._latest: dict[OriginId, frozenset[Entry]] = {}
+        self._noted: dict[SimulatedNode, tuple[OriginId, int]] = {}
+        self._removed: dict[str, int] = {}  # ref → a number of its origin's slice without it
+        self._origins: dict[str, OriginId] = {}  # by the prefix of their refs
+        self._highest: dict[str, OriginId] = {}  # of each name
+        self._writers: dict[OriginId, SimulatedNode] = {}
         self._forked: set[OriginId] = set()  # by clones: there is no one history
+        self._had_namesakes = False
+        self._witnesses: dict[SimulatedNode, Witness] = {}
         self._held: dict[SimulatedNode, dict[OriginId, tuple[Peer, int]]] = {}
         self._event_count = 0
-        self._input_count = 0
+        self._input_second = self._input_count = 0
         self._safe: set[str] = set()  # refs that must stay visible
         simulation.watchers.append(self._watch)
+        simulation.listeners.append(self._listen)
+        simulation.checks.append(self.check)
         for node in simulation.nodes.values():
             self._watch(node, ())
 
     # At every step.
 
+    def _listen(self, node: SimulatedNode, message: TrackerMessage) -> None:
+        self._witness(node).note(node, message, self._simulation.now)
+
     def _watch(self, node: SimulatedNode, events: Sequence[TrackerEvent]) -> None:
         self._event_count += len(events)
-        self._input_count += 1
-        if self._input_count > MAX_INPUT_COUNT:
-            raise BrokenPromise(f"more than {MAX_INPUT_COUNT} inputs in one step: a storm")
-        for event in events:
-            if isinstance(event, Left) and event.entry.ref in self._safe:
-                raise BrokenPromise(f"{node.name} lost {event.entry.key!r}, which lives")
+        self._check_rate()
+        self._witness(node)
         self._note_own(node)
+        for event in events:
+            if isinstance(event, Joined):
+                self._check_join(node, event.entry)
+            elif isinstance(event, Left):
+                self._check_leave(node, event.entry)
         if events:
             self._check_replay(node)
 
+    def _check_rate(self) -> None:
+        second = int(self._simulation.now)
+        if second != self._input_second:
+            self._input_second, self._input_count = second, 0
+        self._input_count += 1
+        if self._input_count > MAX_INPUT_RATE:
+            raise BrokenPromise(f"more than {MAX_INPUT_RATE} inputs in one second: a storm")
+
+    def _witness(self, node: SimulatedNode) -> Witness:
+        witness = self._witnesses.get(node)
+        if witness is None:
+            model = self._writers.get(node.tracker.origin)  # of a clone
+            known = None if model is None else self._witnesses.get(model)
+            witness = Witness() if known is None else copy.deepcopy(known)
+            self._witnesses[node] = witness
+        return witness
+
     def _note_own(self, node: SimulatedNode) -> None:
         own = node.tracker.own
+        origin, seq = own.origin, own.seq
+        if self._noted.get(node) == (origin, seq):
+            return
+        self._noted[node] = origin, seq
+        if origin not in self._latest:
+            self._note_origin(node, origin)
+        elif self._writers[origin] is not node:
+            self._forked.add(origin)
+            self._had_namesakes = True
         entries = frozenset(own)
-        if self._history.setdefault((own.origin, own.seq), entries) != entries:
-            self._forked.add(own.origin)
+        if self._history.setdefault((origin, seq), entries) != entries:
+            self._forked.add(origin)
+        for entry in self._latest.get(origin, frozenset()) - entries:
+            self._removed[entry.ref] = seq
+        self._latest[origin] = entries
+
+    def _note_origin(self, node: SimulatedNode, origin: OriginId) -> None:
+        self._writers[origin] = node
+        self._origins[origin.ref_prefix] = origin
+        self._highest[origin.name] = max(origin, self._highest.get(origin.name, origin))
+        for other in self._simulation.nodes.values():
+            if other is not node and other.tracker.origin.name == origin.name:
+                self._had_namesakes = True
 
     def _check_replay(self, node: SimulatedNode) -> None:
         visible = {entry.ref: entry for entry in node.tracker.list_all()}
@@ -128,16 +179,96 @@ class Oracle:
             if (entry.ref in visible) is entry.hidden:
                 raise BrokenPromise(f"{node.name} does not show its own {entry.key!r} as it is")
 
-    def forked(self, name: str) -> None:
-        """A node is about to be cloned: two will make different changes under one number."""
-        self._forked.add(self._simulation.nodes[name].tracker.origin)
+    def _check_join(self, node: SimulatedNode, entry: Entry) -> None:
+        origin = self._origins[entry.ref_prefix]
+        if origin != node.tracker.origin:
+            self._check_alive(node, origin)
+            self._check_fresh(node, origin, entry)
+
+    def _check_alive(self, node: SimulatedNode, origin: OriginId) -> None:
+        """Who is shown has given a sign of life not too long ago."""
+        sign = self._witness(node).signs.get(origin)
+        silence = float("inf") if sign is None else self._awake(node, sign)
+        if silence > self._options.down_period + self._options.heartbeat_period + RESOLUTION:
+            raise BrokenPromise(f"{node.name} shows a ghost: {origin.name} silent for {silence} s")
+
+    def _check_fresh(self, node: SimulatedNode, origin: OriginId, entry: Entry) -> None:
+        """Who is shown again has not left meanwhile, as far as the node could know."""
+        now, witness = self._simulation.now, self._witness(node)
+        left_at, removed = witness.left_at.get(entry.ref), self._removed.get(entry.ref)
+        if left_at is None or removed is None or not self._is_sound(origin):
+            return
+        is_forgotten = now - left_at > self._options.permdown_period - self._options.down_period
+        up_at = witness.up_at.get(origin, 0.0)
+        waited = now - up_at
+        if (
+            not is_forgotten
+            and not _slept(node, up_at)
+            and waited < self._options.heartbeat_period - RESOLUTION
+            and witness.announced.get(origin, 0) >= removed
+        ):
+            raise BrokenPromise(
+                f"{node.name} shows {entry.key!r} again after {waited} s, who has left"
+            )
+
+    def _check_leave(self, node: SimulatedNode, entry: Entry) -> None:
+        now, witness = self._simulation.now, self._witness(node)
+        if entry.ref in self._safe:
+            raise BrokenPromise(f"{node.name} lost {entry.key!r}, which lives")
+        witness.left_at[entry.ref] = now
+        origin = self._origins[entry.ref_prefix]
+        witness.up_at.pop(origin, None)
+        heard = witness.heard.get(origin)
+        writer = self._writers[origin]
+        if heard is None or not self._is_sound(origin):
+            return
+        if not (writer.is_live and writer.tracker.origin == origin):
+            return
+        if entry not in self._latest[origin] or node.hinted_at.get(writer.link, 0.0) >= heard:
+            return
+        silence = SUSPECT_HEARTBEATS * self._options.heartbeat_period
+        grace = self._options.probe_grace
+        slept = _slept(node, heard)
+        if not slept:
+            shortest = min(silence + grace, self._options.down_period)
+            if now - heard < shortest - RESOLUTION:
+                raise BrokenPromise(f"{node.name} hides {entry.key!r} after {now - heard} s")
+        elif len(slept) == 1:
+            # It was not suspected before the sleep, and was to be asked after it.
+            ((paused_at, woke_at),) = slept
+            clock_step = MAX_CLOCK_STEP * self._options.heartbeat_period
+            longest = min(silence, self._options.down_period - clock_step)
+            if paused_at - heard < longest and now - woke_at < grace - RESOLUTION:
+                raise BrokenPromise(f"{node.name} hides {entry.key!r} for its own sleep")
+
+    def _is_sound(self, origin: OriginId) -> bool:
+        """Whether one node had this id, and no later one its name."""
+        return origin not in self._forked and self._highest[origin.name] == origin
+
+    def _awake(self, node: SimulatedNode, since: float) -> float:
+        """Seconds that a node was awake since then."""
+        slept = sum(woke - max(paused, since) for paused, woke in _slept(node, since))
+        return (self._simulation.now if node.paused_at is None else node.paused_at) - since - slept
 
     def check(self) -> None:
-        """Check all that holds at any time."""
+        """Check all that holds at any time; it is called whenever time has passed."""
         for node in self._simulation.nodes.values():
             self._check_replay(node)
+            self._check_own(node)
             self._check_held(node)
-            self._check_bounds(node)
+            for what, (size, bound) in _sizes(node).items():
+                if size > bound:
+                    raise BrokenPromise(f"{node.name} keeps too much: {what} {size}, not {bound}")
+            for prefix in {entry.ref_prefix for entry in node.shown.values()}:
+                if self._origins[prefix] != node.tracker.origin:
+                    self._check_alive(node, self._origins[prefix])
+
+    def _check_own(self, node: SimulatedNode) -> None:
+        own = node.tracker.own
+        if own.origin in self._forked:
+            return
+        if self._history[own.origin, own.seq] != frozenset(own):
+            raise BrokenPromise(f"{node.name} has changed what it tracks under one number")
 
     def _check_held(self, node: SimulatedNode) -> None:
         before = self._held.get(node, {})
@@ -153,47 +284,33 @@ class Oracle:
             if self._history.get((origin, seq)) != frozenset(each.held):
                 raise BrokenPromise(f"{node.name} holds what never was: {origin} at {seq}")
 
-    def _check_bounds(self, node: SimulatedNode) -> None:
-        protocol = node.replication
-        names = Counter(each.name for each in protocol.peers)
-        log_count = node.tracker.own._log_count
-        sizes = {
-            "lives of one name": (max(names.values(), default=0), 1),
-            "log": (len(node.tracker.own._log), 2 * log_count),
-            "floors": (len(protocol._members._floors), members.MAX_FLOORS),
-            "asked": (len(protocol._members._asked), members.MAX_ASKED),
-        }
-        for each in protocol.peers:
-            sizes[f"ahead of {each.name}"] = (len(each.ahead), peer.MAX_AHEAD_COUNT)
-            sizes[f"assemblies of {each.name}"] = (len(each.assembly), assembly.MAX_COUNT)
-        for what, (size, bound) in sizes.items():
-            if size > bound:
-                raise BrokenPromise(f"{node.name} keeps too much: {what} {size}, not {bound}")
-
     # Once faults have stopped.
 
-    def judge(self, *, delay: float, are_names_unique: bool = True) -> None:
+    def judge(self, *, delay: float | None = None, are_names_unique: bool | None = None) -> None:
         """Let time pass as each promise allows, and check that it is kept.
 
         Args:
-            delay: The longest time that a message takes, those sent before included.
+            delay: The longest time that a message takes, those sent before included; None: as the
+                simulation has seen it.
             are_names_unique: No two nodes were of one name; otherwise both find new ones first.
+                None: as the simulation has seen it.
         """
-        periods = Periods(self._simulation.options, delay)
+        simulation = self._simulation
+        if delay is None:
+            delay = max(simulation.network.longest_delay, simulation.faults.max_delay)
+        if are_names_unique is None:
+            are_names_unique = not self._had_namesakes
+        periods = Periods(self._options, delay)
         if not are_names_unique:
-            self.advance(periods.rename)
-        self.advance(periods.repair)
+            simulation.advance(periods.rename)
+        simulation.advance(periods.repair)
         self.expect_nothing_missing()
+        self.expect_nothing_stale()
         self._safe = {entry.ref for entry in self.expected()}
-        self.advance(max(periods.silence - periods.repair, 0.0))
+        simulation.advance(max(periods.silence - periods.repair, 0.0))
         self.expect_agreement()
+        self.expect_one_version()
         self._safe = set()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, and check what holds at any time."""
-        self._input_count = 0
-        self._simulation.advance(seconds)
-        self.check()
 
     def expected(self) -> Counter[Entry]:
         """What is tracked by nodes that live."""
@@ -207,6 +324,16 @@ class Oracle:
             missing = expected - Counter(node.tracker.list_all())
             if missing:
                 raise BrokenPromise(f"{node.name} misses {_names(missing)}")
+
+    def expect_nothing_stale(self) -> None:
+        """No presence that a live node has ended is shown anywhere."""
+        expected = self.expected()
+        alive = {node.tracker.origin.ref_prefix for node in self._simulation.nodes.values()}
+        for node in self._simulation.nodes.values():
+            extra = Counter(node.tracker.list_all()) - expected
+            stale = Counter(entry for entry in extra if entry.ref_prefix in alive)
+            if stale:
+                raise BrokenPromise(f"{node.name} still shows {_names(stale)}, who left")
 
     def expect_agreement(self) -> None:
         """All live nodes show exactly what live nodes track, and hold what is hidden."""
@@ -222,21 +349,44 @@ class Oracle:
                 if other is not node and held.get(own.origin, frozenset()) != frozenset(own):
                     raise BrokenPromise(f"{node.name} does not hold what {other.name} hides")
 
+    def expect_one_version(self) -> None:
+        """All live nodes write the highest message version that all of them read."""
+        nodes = self._simulation.nodes.values()
+        highest = min((node.versions[1] for node in nodes), default=0)
+        for node in nodes:
+            if node.replication.version != highest:
+                raise BrokenPromise(
+                    f"{node.name} writes version {node.replication.version}, not {highest}"
+                )
+            lowest = node.versions[0]
+            strangers = {
+                other.replication.origin
+                for other in nodes
+                if other.versions[0] > node.versions[1] or other.versions[1] < lowest
+            }
+            if {each.origin for each in node.replication.incompatible} != strangers:
+                raise BrokenPromise(f"{node.name} does not know who reads nothing of it")
+
     def expect_quiet(self, seconds: float) -> None:
         """For so long, only heartbeats are sent, and nobody is told anything."""
         simulation = self._simulation
         sent, event_count = simulation.sent.copy(), self._event_count
-        self.advance(seconds)
+        simulation.advance(seconds)
         noise = simulation.sent - sent
         heartbeats = noise.pop("Heartbeat", 0)
         others = len(simulation.nodes) - 1
-        ticks = seconds / simulation.options.heartbeat_period + 1
+        ticks = seconds / self._options.heartbeat_period + 1
         if noise:
             raise BrokenPromise(f"not quiet: {dict(noise)} within {seconds} s")
         if heartbeats > ticks * others * len(simulation.nodes):
             raise BrokenPromise(f"not quiet: {heartbeats} heartbeats within {seconds} s")
         if self._event_count != event_count:
             raise BrokenPromise("subscribers are told of changes that nobody made")
+
+
+def _slept(node: SimulatedNode, since: float) -> list[tuple[float, float]]:
+    """The sleeps of a node that ended after ``since``."""
+    return [each for each in node.sleeps if each[1] > since]
 
 
 def _keys(shown: dict[str, Entry]) -> list[str]:

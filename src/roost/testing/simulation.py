@@ -4,195 +4,57 @@ The simulation runs the protocol objects that a node runs. Every message is enco
 may be late, lost, doubled or overtaken, as the options and the scenario say. All chance comes from
 the seed, so that a run is repeated exactly by its seed.
 
-A scenario is one line for each event::
+A scenario is one line for each event:
 
-    sim = Simulation(seed=7, nodes="abc")
-    sim.a.track("room:1", "alice")
-    sim.run_until_quiet()
-    sim.partition("a", "bc")
-    sim.advance(40)
-    assert sim.b.keys("room:1") == []
+>>> sim = Simulation(seed=7, nodes="abc")
+>>> owner = sim.a.track("room:1", "alice")
+>>> took = sim.run_until_quiet()
+>>> sim.partition("a", "bc")
+>>> sim.advance(40)
+>>> sim.b.keys("room:1")
+[]
+>>> sim.heal()
+>>> took = sim.run_until_quiet()
+>>> sim.b.keys("room:1")
+['alice']
+
+What can happen, by who suffers it:
+
+- all messages: ``delay``, ``lose``, ``duplicate``, ``reorder``;
+- links: ``partition``, ``cut`` (one way), ``slow``, ``freeze`` (old messages arrive when it thaws);
+- nodes: ``crash``, ``restart`` (its wall clock set back), ``stop``, ``pause``, ``sleep``,
+  ``drop_inbox``, ``twin`` (two of one name), ``clone`` (two of one id);
+- their adapters: ``hint`` (a link seems to be gone), ``link_up``, ``detach``, ``restart_engine``;
+- clusters: ``grow``, ``shrink``, ``roll``.
+
+``roll(versions=(1, 2))`` mixes message versions. ``heal`` mends the links, ``calm`` ends
+every fault. ``roost.testing.Oracle`` says whether the cluster did what it promises.
 """
 
 from __future__ import annotations
 
-import copy
 import heapq
+import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any, Final
 
 import msgspec
 
-from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Slice
-from roost.tracker.messages import TrackerMessage, decode_message, encode_message
-from roost.tracker.meta import decode_meta
+from roost.testing.network import Faults, HeldMessages, Link, Network
+from roost.testing.simulated_node import SimulatedNode
+from roost.tracker.messages import VERSIONS, TrackerMessage, decode_message, encode_message
 from roost.tracker.node import Envelope
 from roost.tracker.options import ReplicationOptions
-from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
-from roost.tracker.replication import ReplicationProtocol
+from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
 
 __all__ = ["Faults", "HeldMessages", "SimulatedNode", "Simulation"]
 
 WALL_CLOCK: Final = 1_700_000_000.0  # unix seconds when a simulation begins
-
-
-class Faults(msgspec.Struct, kw_only=True):
-    """What the network does to messages.
-
-    Args:
-        min_delay: Seconds that a message takes at least.
-        max_delay: Seconds that it takes at most.
-        loss: Probability that it is lost.
-        duplication: Probability that it arrives twice.
-        reordering: Whether messages of one link overtake each other.
-        hints: Whether nodes are told of links that die, and after how many seconds.
-    """
-
-    min_delay: float = 0.0005
-    max_delay: float = 0.005
-    loss: float = 0.0
-    duplication: float = 0.0
-    reordering: bool = False
-    hints: float | None = None
-
-
-class SimulatedNode:
-    """One node, in one life.
-
-    Attributes:
-        name: Its name in the simulation.
-        address: The name that it was configured with; its tracker may have taken another one since.
-        link: What its adapter calls the way to it.
-        tracker: Its tracker.
-        replication: Its conversation with the others.
-        shown: What somebody knows who was told its events and nothing else: ref → entry.
-        events: All that it told, in order.
-    """
-
-    def __init__(
-        self,
-        simulation: Simulation,
-        name: str,
-        origin: OriginId,
-        options: ReplicationOptions,
-        link: str,
-    ) -> None:
-        self.name = name
-        self.address = origin.name
-        self.link = link
-        own = Slice(origin)
-        self.tracker = TrackerProtocol(own)
-        self.replication = ReplicationProtocol(
-            own,
-            rng=random.Random(simulation.rng.random()),
-            new_nonce=lambda: simulation.rng.getrandbits(64),
-            now=simulation.now,
-            options=options,
-            link=link,
-        )
-        self.replication.add_tracker(self.tracker)
-        self.shown: dict[str, Entry] = {}
-        self.events: list[TrackerEvent] = []
-        self.is_paused = False
-        self.is_live = True
-        self.inbox: list[bytes] = []
-        self._simulation = simulation
-        self._last_owner = 0
-
-    # What an application does.
-
-    def track(self, topic: str, key: str, meta: Any = None, *, owner: int | None = None) -> int:
-        """Track ``key`` for a new owner, or for ``owner``, and return the owner."""
-        if owner is None:
-            self._last_owner += 1
-            owner = self._last_owner
-        self.tracker.track(topic, key, meta or {}, owner=owner)
-        self._simulation.settle(self)
-        return owner
-
-    def untrack(self, topic: str, key: str, *, owner: int) -> None:
-        self.tracker.untrack(topic, key, owner=owner)
-        self._simulation.settle(self)
-
-    def update(self, topic: str, key: str, meta: Any, *, owner: int) -> None:
-        self.tracker.update(topic, key, meta, owner=owner)
-        self._simulation.settle(self)
-
-    def end(self, owner: int) -> None:
-        """An owner ends, with all that it tracks."""
-        self.tracker.untrack_owner(owner)
-        self._simulation.settle(self)
-
-    # What it shows.
-
-    def keys(self, topic: str) -> list[str]:
-        """The keys that are visible in a topic, sorted."""
-        return sorted(self.tracker.keys(topic))
-
-    def visible(self) -> Counter[tuple[str, str, str]]:
-        """All that is visible: (topic, key, meta without refs)."""
-        return Counter(map(_content, self.tracker.list_all()))
-
-    def own(self) -> Counter[tuple[str, str, str]]:
-        """All that it tracks itself and does not hide."""
-        return Counter(_content(entry) for entry in self.tracker.own if not entry.hidden)
-
-
-class HeldMessages:
-    """Messages that the network holds for as long as the scenario says.
-
-    Args:
-        simulation: Where.
-        kinds: Types of the messages; none: all.
-        source: Node that sends them; None: any.
-        target: Node that they are for; None: any.
-        copies: They arrive all the same, and only copies are held.
-    """
-
-    def __init__(
-        self,
-        simulation: Simulation,
-        kinds: tuple[type[TrackerMessage], ...],
-        source: str | None,
-        target: str | None,
-        *,
-        copies: bool,
-    ) -> None:
-        self.messages: list[tuple[str, str, TrackerMessage]] = []
-        """(source, target, message), in the order in which they were sent."""
-        self.copies = copies
-        self._simulation = simulation
-        self._kinds = kinds
-        self._source = source
-        self._target = target
-        self._is_open = True
-
-    def matches(self, source: str, target: str, message: TrackerMessage) -> bool:
-        return (
-            self._is_open
-            and (not self._kinds or isinstance(message, self._kinds))
-            and self._source in (None, source)
-            and self._target in (None, target)
-        )
-
-    def stop(self) -> None:
-        """Hold no more; what is held stays."""
-        self._is_open = False
-
-    def deliver(self) -> None:
-        """All that is held arrives, in order; a second call delivers it again."""
-        for _, target, message in list(self.messages):
-            self._simulation.deliver(target, message)
-
-    def release(self) -> None:
-        """Hold no more, and deliver what is held."""
-        self.stop()
-        self.deliver()
+RESOLUTION: Final = 1e-6  # seconds: sums of floats miss an instant by less
 
 
 class Simulation:
@@ -203,6 +65,26 @@ class Simulation:
         nodes: Names of the nodes that start at once, a letter each.
         faults: What the network does to messages; it may be changed at any time.
         options: The periods of all nodes.
+
+    Attributes:
+        nodes: Name → node; ``sim.a`` is ``sim.nodes["a"]``.
+        now: Seconds on the clock of all nodes.
+        sent: Messages sent, by kind; one to a node that is gone is one.
+        sent_size: Their bytes.
+        watchers: Called after each input of a node, with its events.
+        listeners: Called before each message that a node handles.
+        checks: Called whenever time has passed.
+
+    Example:
+        >>> sim = Simulation(seed=7, nodes="ab", faults=Faults(loss=0.3))
+        >>> owner = sim.a.track("room:1", "alice")
+        >>> sim.pause("b")
+        >>> sim.advance(60)
+        >>> sim.calm()
+        >>> sim.run_until_quiet() < 4
+        True
+        >>> sim.b.keys("room:1")
+        ['alice']
     """
 
     def __init__(
@@ -216,21 +98,19 @@ class Simulation:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 1_000.0
-        self.faults = faults or Faults()
+        self.network = Network(self.rng, faults or Faults())
         self.options = options or ReplicationOptions()
         self.nodes: dict[str, SimulatedNode] = {}
         self.sent: Counter[str] = Counter()
-        """Messages sent, by kind; one to a node that is gone is one."""
         self.sent_size = 0
         self.watchers: list[Callable[[SimulatedNode, Sequence[TrackerEvent]], None]] = []
-        """Called after each input of a node, with its events."""
-        self._cut: set[tuple[str, str]] = set()
-        self._holds: list[HeldMessages] = []
-        self._slow: dict[tuple[str, str], float] = {}
-        self._actions: list[tuple[float, int, Callable[[], None]]] = []
-        self._action_count = 0
-        self._arrives_at: dict[tuple[str, str], float] = {}
+        self.listeners: list[Callable[[SimulatedNode, TrackerMessage], None]] = []
+        self.checks: list[Callable[[], None]] = []
+        self._addressed: dict[str, list[SimulatedNode]] = {}  # twins and clones share an address
         self._links: dict[OriginId, str] = {}
+        self._link_numbers = count()
+        self._actions: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._action_numbers = count()
         for name in nodes:
             self.start(name)
 
@@ -240,10 +120,15 @@ class Simulation:
         except KeyError:
             raise AttributeError(name) from None
 
-    # The scenario.
+    # Nodes come and go.
 
     def start(
-        self, name: str, *, called: str | None = None, clock_step: float = 0.0
+        self,
+        name: str,
+        *,
+        called: str | None = None,
+        clock_step: float = 0.0,
+        versions: tuple[int, int] = VERSIONS,
     ) -> SimulatedNode:
         """Start a node, or start it again.
 
@@ -251,105 +136,178 @@ class Simulation:
             name: Its name.
             called: The name that it was configured with, if that is another one's.
             clock_step: Seconds by which its wall clock is off.
+            versions: The lowest and the highest message version that it reads. One that reads
+                later versions than there are writes messages with a field more.
         """
         incarnation = int((WALL_CLOCK + self.now + clock_step) * 1_000_000)
         origin = OriginId(called or name, incarnation, self.rng.getrandbits(64))
-        link = f"{name}{len(self._links)}"
-        node = self.nodes[name] = SimulatedNode(self, name, origin, self.options, link)
-        self.settle(node)
-        return node
+        link = f"{name}{next(self._link_numbers)}"
+        return self._add(self._make_node(name, origin, link, versions))
 
-    def crash(self, name: str) -> None:
-        """A node is gone, without goodbye."""
-        node = self.nodes.pop(name)
-        node.is_live = False
-        if self.faults.hints is not None:
-            for other in self.nodes.values():
-                self._at(self.faults.hints, partial(self._hint, other, node.link))
-
-    def clone(self, name: str, copied_to: str) -> SimulatedNode:
-        """Copy a node with all that it knows, its id included, as one copies a virtual machine."""
-        node = self.nodes[name]
-        clone = SimulatedNode(self, copied_to, node.tracker.origin, self.options, node.link)
-        clone.tracker, clone.replication, clone.shown = copy.deepcopy(
-            (node.tracker, node.replication, node.shown)
-        )
-        clone.address = node.address
-        clone._last_owner = node._last_owner
-        self.nodes[copied_to] = clone
-        self.settle(clone)
-        return clone
+    def restart(
+        self, name: str, *, clock_step: float = 0.0, versions: tuple[int, int] = VERSIONS
+    ) -> SimulatedNode:
+        """A node is gone without goodbye, and starts again under its name."""
+        if name in self.nodes:
+            self.crash(name)
+        return self.start(name, clock_step=clock_step, versions=versions)
 
     def stop(self, name: str) -> None:
         """A node says goodbye and goes."""
         node = self.nodes[name]
         node.replication.close(self.now)
         self.settle(node)
-        del self.nodes[name]
-        node.is_live = False
+        self._remove(node)
 
-    def pause(self, name: str) -> None:
-        """A node does nothing, and its messages wait for it."""
-        self.nodes[name].is_paused = True
-
-    def resume(self, name: str) -> None:
-        """It goes on, and handles first what waits."""
+    def crash(self, name: str) -> None:
+        """A node is gone, without goodbye."""
         node = self.nodes[name]
-        node.is_paused = False
-        inbox, node.inbox = node.inbox, []
-        for data in inbox:
-            self._receive(node, data)
-        self._handle_timer(node)
+        self._remove(node)
+        if self.faults.hints is not None:
+            for other in self.nodes.values():
+                self._at(self.now + self.faults.hints, self._hint, other, node.link)
 
-    def partition(self, *groups: str) -> None:
-        """Cut the links between groups of nodes, a letter each, both ways."""
-        for group in groups:
-            for other in groups:
-                if other is not group:
-                    for source in group:
-                        for target in other:
-                            self.cut(source, target)
+    def twin(self, name: str, place: str) -> SimulatedNode:
+        """Start a second node of one name; the scenario calls it by its place."""
+        return self.start(place, called=name)
+
+    def clone(self, name: str, place: str) -> SimulatedNode:
+        """Copy a node with all that it knows, its id included, as one copies a virtual machine."""
+        model = self.nodes[name]
+        clone = self._make_node(place, model.tracker.origin, model.link, model.versions)
+        clone.copy_from(model)
+        return self._add(clone)
+
+    def grow(
+        self,
+        names: Iterable[str],
+        *,
+        period: float = 0.5,
+        versions: tuple[int, int] = VERSIONS,
+    ) -> None:
+        """Start nodes one after another, ``period`` seconds after each."""
+        for name in names:
+            self.start(name, versions=versions)
+            self.advance(period)
+
+    def shrink(self, names: Iterable[str], *, period: float = 0.5, crash: bool = False) -> None:
+        """Stop nodes one after another, ``period`` seconds after each."""
+        for name in names:
+            (self.crash if crash else self.stop)(name)
+            self.advance(period)
+
+    def roll(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        down_for: float = 1.0,
+        period: float = 1.0,
+        crash: bool = False,
+        versions: tuple[int, int] = VERSIONS,
+    ) -> None:
+        """Restart nodes one after another, as a deploy does.
+
+        Args:
+            names: Which; None: all.
+            down_for: Seconds from the end of each to its start.
+            period: Seconds from the start of each to the end of the next.
+            crash: They go without goodbye.
+            versions: The message versions that they read afterwards.
+        """
+        for name in list(self.nodes) if names is None else names:
+            self.shrink((name,), period=down_for, crash=crash)
+            self.grow((name,), period=period, versions=versions)
+
+    def pause(self, *names: str) -> None:
+        """Nodes do nothing, and their messages wait for them."""
+        for name in names:
+            self.nodes[name].paused_at = self.now
+
+    def resume(self, *names: str) -> None:
+        """They go on, and handle first what waits."""
+        for name in names:
+            node = self.nodes[name]
+            if node.paused_at is None:
+                continue
+            node.sleeps.append((node.paused_at, self.now))
+            node.paused_at = None
+            inbox, node.inbox = node.inbox, []
+            for message in inbox:
+                self._receive(node, message)
+            self._handle_timer(node)
+
+    def sleep(self, seconds: float, *names: str) -> None:
+        """Pause nodes for so long."""
+        self.pause(*names)
+        self.advance(seconds)
+        self.resume(*(name for name in names if name in self.nodes))
+
+    def drop_inbox(self, name: str) -> None:
+        """What waits for a paused node is lost: brokers drop what slow consumers do not take."""
+        self.nodes[name].inbox.clear()
+
+    # Messages and links suffer.
+
+    @property
+    def faults(self) -> Faults:
+        """What the network does to all messages; change it, or replace it."""
+        return self.network.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.network.faults = faults
+
+    def delay(self, longest: float, *, shortest: float = 0.0) -> None:
+        """Let each message take between ``shortest`` and ``longest`` seconds."""
+        self._change_faults(min_delay=shortest, max_delay=longest)
+
+    def lose(self, probability: float) -> None:
+        """Lose messages."""
+        self._change_faults(loss=probability)
+
+    def duplicate(self, probability: float) -> None:
+        """Let messages arrive twice."""
+        self._change_faults(duplication=probability)
+
+    def reorder(self, is_on: bool = True) -> None:
+        """Let messages of a link overtake each other."""
+        self._change_faults(reordering=is_on)
+
+    def _change_faults(self, **changes: Any) -> None:
+        self.faults = msgspec.structs.replace(self.faults, **changes)
+
+    def partition(self, *groups: Iterable[str]) -> None:
+        """Cut the links between groups of nodes, a letter each, both ways.
+
+        Nodes that are in no group keep all of their links: ``partition("a", "b")`` cuts a link of
+        two, who may both hear a third.
+        """
+        self.network.cut(_links_between([tuple(group) for group in groups]))
 
     def cut(self, source: str, target: str) -> None:
         """Cut a link in one direction."""
-        self._cut.add((source, target))
+        self.network.cut([(source, target)])
 
     def slow(self, source: str, target: str, delay: float) -> None:
         """Let messages of a link take ``delay`` seconds more."""
-        self._slow[source, target] = delay
+        self.network.slow((source, target), delay)
+
+    def freeze(self, source: str, target: str) -> None:
+        """Stop a link in one direction: its messages wait, and arrive when it thaws.
+
+        So does a relay that is paused, be it a router or the kernel at either end.
+        """
+        self.network.freeze((source, target))
+
+    def thaw(self) -> None:
+        """Let all frozen links go on; what waited arrives, in order, however old it is."""
+        for source, target, message in self.network.thaw():
+            self._arrive(source, target, message)
 
     def heal(self) -> None:
         """Mend all links."""
-        self._cut.clear()
-        self._slow.clear()
-
-    def detach(self, name: str) -> None:
-        """A node loses its attachment to the network, and knows it."""
-        self.partition(name, "".join(other for other in self.nodes if other != name))
-        self.nodes[name].replication.detached(self.now)
-        self.settle(self.nodes[name])
-
-    def attach(self, name: str) -> None:
-        """It has it again."""
-        self._cut = {link for link in self._cut if name not in link}
-        self.nodes[name].replication.attached(self.now)
-        self.settle(self.nodes[name])
-
-    def restart_engine(self, seconds: float) -> None:
-        """What all nodes are attached to restarts: each sees all links die, and then why."""
-        for node in self.nodes.values():
-            for other in self.nodes.values():
-                if other is not node:
-                    self.hint(node.name, other.tracker.origin)
-        for name in self.nodes:
-            self.detach(name)
-        self.advance(seconds)
-        for name in self.nodes:
-            self.attach(name)
-
-    def hint(self, name: str, origin: OriginId) -> None:
-        """A node is told that its link to an origin is gone."""
-        self._hint(self.nodes[name], self._links[origin])
+        self.network.mend()
+        self.thaw()
 
     def hold(
         self,
@@ -359,26 +317,80 @@ class Simulation:
         copies: bool = False,
     ) -> HeldMessages:
         """Hold messages that are sent from now on; the arguments are those of ``HeldMessages``."""
-        held = HeldMessages(self, kinds, source, target, copies=copies)
-        self._holds.append(held)
+        held = HeldMessages(self.deliver, kinds, source, target, copies=copies)
+        self.network.hold(held)
         return held
 
     def deliver(self, target: str, message: TrackerMessage) -> None:
         """A message arrives at a node now, wherever it comes from."""
         node = self.nodes.get(target)
         if node is not None:
-            self._receive(node, encode_message(message))
+            self._receive(node, _decoded(encode_message(message)))
+
+    # Adapters tell of what they see.
+
+    def hint(self, name: str, gone: str | OriginId) -> None:
+        """A node is told that its link is gone: to another node, or to a former life of one."""
+        link = self.nodes[gone].link if isinstance(gone, str) else self._links[gone]
+        self._hint(self.nodes[name], link)
+
+    def link_up(self, name: str, other: str) -> None:
+        """A node is told that it can reach another one."""
+        node = self.nodes[name]
+        node.replication.link_up(self.nodes[other].address, self.now)
+        self.settle(node)
+
+    def drop_links(self) -> None:
+        """Cut every link at once; each node sees all of its own die."""
+        self.partition(*([name] for name in self.nodes))
+        for node in list(self.nodes.values()):
+            for other in list(self.nodes.values()):
+                if other is not node:
+                    self._hint(node, other.link)
+
+    def detach(self, name: str) -> None:
+        """A node loses its attachment to the network, and knows it."""
+        node = self.nodes[name]
+        self.partition([name], [other for other in self.nodes if other != name])
+        node.replication.detached(self.now)
+        self.settle(node)
+
+    def attach(self, name: str) -> None:
+        """It has it again."""
+        node = self.nodes[name]
+        self.network.mend_at(name)
+        node.replication.attached(self.now)
+        self.settle(node)
+
+    def restart_engine(self, seconds: float) -> None:
+        """What all nodes are attached to restarts: each sees all links die, and then why."""
+        self.drop_links()
+        for name in self.nodes:
+            self.detach(name)
+        self.advance(seconds)
+        for name in self.nodes:
+            self.attach(name)
+
+    def calm(self) -> None:
+        """End all faults: messages are quick, links mended, nodes awake and attached."""
+        self.faults = Faults(hints=self.faults.hints)
+        self.heal()
+        self.resume(*self.nodes)
+        for node in list(self.nodes.values()):
+            if node.is_detached:
+                self.attach(node.name)
 
     # Time.
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        end = self.now + seconds
-        while self._actions and self._actions[0][0] <= end:
-            at, _, action = heapq.heappop(self._actions)
-            self.now = at
-            action()
+        end, actions = self.now + seconds, self._actions
+        while actions and actions[0][0] <= end:
+            self.now, _, action, arguments = heapq.heappop(actions)
+            action(*arguments)
         self.now = end
+        for check in self.checks:
+            check()
 
     def run_until_quiet(self, limit: float = 120.0) -> float:
         """Let time pass until all nodes that live show the same and hold it; return how long.
@@ -392,8 +404,6 @@ class Simulation:
             if self.disagreement() is None:
                 return self.now - began_at
         raise AssertionError(f"seed {self.seed}: {self.disagreement()}")
-
-    # The oracle.
 
     def disagreement(self) -> str | None:
         """In what nodes that live differ from what they should show; None if in nothing."""
@@ -423,88 +433,125 @@ class Simulation:
                 case Updated(old, new):
                     assert node.shown.pop(old.ref) is not None
                     node.shown[new.ref] = new
+        node.cluster_events += node.replication.events()
+        self._links[node.replication.origin] = node.link
         for envelope in node.replication.messages_to_send():
             self._send(node, envelope)
-        timer = node.replication.next_timer()
-        if timer is not None:
-            self._at(max(timer - self.now, 0.0), lambda: self._timer(node, timer))
-        self._links[node.tracker.origin] = node.link
+        self._set_timer(node)
         for watcher in self.watchers:
             watcher(node, events)
 
-    def _timer(self, node: SimulatedNode, timer: float) -> None:
-        if node.is_live and not node.is_paused and node.replication.next_timer() == timer:
+    def _make_node(
+        self, name: str, origin: OriginId, link: str, versions: tuple[int, int]
+    ) -> SimulatedNode:
+        return SimulatedNode(
+            name,
+            origin,
+            options=self.options,
+            link=link,
+            versions=versions,
+            rng=random.Random(self.rng.random()),
+            # No method of ours: whoever copies the protocol would copy the simulation with it.
+            new_nonce=lambda: self.rng.getrandbits(64),
+            now=self.now,
+            settle=self.settle,
+        )
+
+    def _add(self, node: SimulatedNode) -> SimulatedNode:
+        self.nodes[node.name] = node
+        self._addressed.setdefault(node.address, []).append(node)
+        self.settle(node)
+        return node
+
+    def _remove(self, node: SimulatedNode) -> None:
+        del self.nodes[node.name]
+        self._addressed[node.address].remove(node)
+        node.is_live = False
+
+    def _set_timer(self, node: SimulatedNode) -> None:
+        # One action of each node is enough: when it comes too early, it puts itself off.
+        timer = node.replication.next_timer()
+        if timer is not None and timer < node.timer_at:
+            node.timer_at = max(timer, self.now)
+            self._at(node.timer_at, self._timer, node, node.timer_at)
+
+    def _timer(self, node: SimulatedNode, at: float) -> None:
+        if at != node.timer_at or not node.is_live:
+            return
+        node.timer_at = math.inf
+        if node.is_paused:
+            return
+        timer = node.replication.next_timer()
+        if timer is not None and timer <= self.now + RESOLUTION:
             self._handle_timer(node)
+        else:
+            self._set_timer(node)
 
     def _handle_timer(self, node: SimulatedNode) -> None:
         node.replication.handle_timer(self.now)
         self.settle(node)
 
     def _send(self, node: SimulatedNode, envelope: Envelope) -> None:
-        data = encode_message(envelope.message)
+        kind, data = type(envelope.message).__name__, encode_message(envelope.message)
+        if node.versions[1] > VERSIONS[1]:
+            data = _as_later(data)
         if envelope.to is None:
             targets = [name for name in self.nodes if name != node.name]
         else:
-            targets = [
-                name
-                for name, other in self.nodes.items()
-                if other.address == envelope.to and other is not node
-            ]
-            if not targets:
-                self.sent[type(envelope.message).__name__] += 1
+            addressed = self._addressed.get(envelope.to, ())
+            targets = [each.name for each in addressed if each is not node]
+        size = len(targets) if envelope.to is None else max(len(targets), 1)
+        self.sent[kind] += size
+        self.sent_size += len(targets) * len(data)
+        # Decoded once for all: messages are frozen, down to ints, strings, bytes and tuples of
+        # them, so that no receiver can tell that others got the very same.
+        message = _decoded(data)
+        source, network, is_holding = node.name, self.network, self.network.is_holding
         for target in targets:
-            self.sent[type(envelope.message).__name__] += 1
-            self.sent_size += len(data)
-            is_held = False
-            for held in self._holds:
-                if held.matches(node.name, target, envelope.message):
-                    held.messages.append((node.name, target, envelope.message))
-                    is_held = is_held or not held.copies
-            if is_held:
+            if is_holding and network.holds(source, target, message):
                 continue
-            copies = 2 if self.rng.random() < self.faults.duplication else 1
-            for _ in range(copies):
-                if self.rng.random() >= self.faults.loss:
-                    self._transmit(node.name, target, data)
+            for at in network.arrivals(source, target, self.now):
+                self._at(at, self._arrive, source, target, message)
 
-    def _transmit(self, source: str, target: str, data: bytes) -> None:
-        if (source, target) in self._cut:
-            return
-        faults = self.faults
-        at = self.now + faults.min_delay + self.rng.random() * (faults.max_delay - faults.min_delay)
-        at += self._slow.get((source, target), 0.0)
-        if not faults.reordering:
-            at = max(at, self._arrives_at.get((source, target), 0.0))
-            self._arrives_at[source, target] = at
-        self._at(at - self.now, lambda: self._arrive(source, target, data))
-
-    def _arrive(self, source: str, target: str, data: bytes) -> None:
+    def _arrive(self, source: str, target: str, message: TrackerMessage) -> None:
         node = self.nodes.get(target)
-        if node is None or (source, target) in self._cut:
+        if node is None or not self.network.lets_through(source, target, message):
             return
         if node.is_paused:
-            node.inbox.append(data)
+            node.inbox.append(message)
         else:
-            self._receive(node, data)
+            self._receive(node, message)
 
-    def _receive(self, node: SimulatedNode, data: bytes) -> None:
-        message = decode_message(data)
-        assert message is not None, "the simulation sends what it can read"
+    def _receive(self, node: SimulatedNode, message: TrackerMessage) -> None:
+        for listener in self.listeners:
+            listener(node, message)
         node.replication.receive(message, self.now)
         self.settle(node)
 
     def _hint(self, node: SimulatedNode, link: str) -> None:
         if node.is_live and not node.is_paused:
+            node.hinted_at[link] = self.now
             node.replication.link_down(link, self.now)
             self.settle(node)
 
-    def _at(self, delay: float, action: Callable[[], None]) -> None:
-        self._action_count += 1
-        heapq.heappush(self._actions, (self.now + delay, self._action_count, action))
+    def _at(self, at: float, action: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._actions, (at, next(self._action_numbers), action, arguments))
 
 
-def _content(entry: Entry) -> tuple[str, str, str]:
-    meta = decode_meta(entry.meta)
-    meta.pop("phx_ref", None)
-    meta.pop("phx_ref_prev", None)
-    return entry.topic, entry.key, repr(sorted(meta.items()))
+def _decoded(data: bytes) -> TrackerMessage:
+    message = decode_message(data)
+    assert message is not None, "the simulation sends what it can read"
+    return message
+
+
+def _as_later(data: bytes) -> bytes:
+    """A message as a later version may write it: with another field, which this one overlooks."""
+    fields = msgspec.msgpack.decode(data)
+    return msgspec.msgpack.encode([*fields, {"later": True}])
+
+
+def _links_between(groups: Sequence[tuple[str, ...]]) -> Iterator[Link]:
+    for group in groups:
+        for other in groups:
+            if other is not group:
+                yield from ((source, target) for source in group for target in other)

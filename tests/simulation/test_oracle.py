@@ -1,0 +1,163 @@
+"""The oracle sees what it is there to see: each promise, with a planted bug that breaks it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from roost.testing import BrokenPromise, Faults, Oracle, Simulation, oracle
+from roost.testing.simulation import SimulatedNode
+from roost.tracker.messages import Transfer
+from roost.tracker.options import ReplicationOptions
+from tests.simulation import scene
+from tests.simulation.histories import draw
+from tests.simulation.planted import (
+    data_creates_origins,
+    goodbyes_are_ignored,
+    memories_are_signs_of_life,
+    removals_are_lost,
+    sleep_counts_as_silence,
+    who_comes_back_is_shown_at_once,
+)
+from tests.simulation.playing import failure
+from tests.simulation.scene import Limits, Scene
+
+OPTIONS = ReplicationOptions()
+ROOM = "room:1"
+
+
+def watched(nodes: str = "abc", faults: Faults | None = None) -> tuple[Simulation, Oracle]:
+    sim = Simulation(nodes=nodes, faults=faults)
+    return sim, Oracle(sim)
+
+
+def ghost() -> None:
+    """What c told d of a is so late that a is forgotten."""
+    sim, _ = watched()
+    sim.a.track(ROOM, "alice")
+    sim.advance(1)
+    sim.partition("a", "d")
+    late = sim.hold(Transfer, target="d", copies=True)
+    sim.start("d")
+    sim.advance(5)
+    assert late.messages
+    sim.crash("a")
+    sim.advance(2 * OPTIONS.permdown_period + 60)
+    late.deliver()
+    sim.advance(5)
+
+
+def dying() -> None:
+    """A node is gone without a word, and nobody judges yet."""
+    sim, _ = watched("ab")
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.crash("a")
+    sim.advance(OPTIONS.down_period + 2 * OPTIONS.heartbeat_period)
+
+
+def waking() -> None:
+    """A node sleeps for an hour, and what was sent to it meanwhile is lost."""
+    sim, _ = watched("ab")
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.pause("b")
+    sim.advance(3600)
+    sim.b.inbox.clear()
+    sim.resume("b")
+    sim.advance(5)
+
+
+def coming_back() -> None:
+    """A node comes back from behind a partition, without alice."""
+    sim, _ = watched("ab")
+    alice = sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.partition("a", "b")
+    sim.advance(60)
+    sim.a.end(alice)
+    sim.advance(1)
+    sim.heal()
+    sim.advance(5)
+
+
+def leaving() -> None:
+    """Alice leaves."""
+    sim, judge = watched("ab")
+    alice = sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.a.end(alice)
+    judge.judge()
+
+
+@pytest.mark.parametrize(
+    ("story", "bug", "complaint"),
+    [
+        (ghost, data_creates_origins, "d shows a ghost: a silent for"),
+        (dying, memories_are_signs_of_life, "b shows a ghost: a silent for"),
+        (waking, sleep_counts_as_silence, "b hides 'alice' for its own sleep"),
+        (
+            coming_back,
+            who_comes_back_is_shown_at_once,
+            "b shows 'alice' again after .* who has left",
+        ),
+        (leaving, removals_are_lost, "b holds what never was: .*a.* at 2"),
+    ],
+)
+def test_a_planted_bug_is_seen(story, bug, complaint):
+    """The story goes well with the protocol as it is, and breaks a promise with the bug."""
+    story()
+
+    with bug(), pytest.raises(BrokenPromise, match=complaint):
+        story()
+
+
+def test_a_goodbye_that_is_ignored_is_seen():
+    """Who said goodbye is gone at once."""
+    with (
+        goodbyes_are_ignored(),
+        pytest.raises(BrokenPromise, match=r"still shows .*frank"),
+        Scene(1, "ab"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_calm_scene_keeps_all_promises(seed):
+    """Each of the three ends of a scene is a good one."""
+    with Scene(seed, "abc") as sim:
+        sim.a.track(ROOM, "alice")
+
+
+def test_small_limits_are_reached(monkeypatch: pytest.MonkeyPatch):
+    """Random histories fill all that is bounded, so that the bounds are tried."""
+    unreached = {"log", "floors", "asked", "ahead", "assemblies"}
+    sizes = oracle._sizes
+
+    def measured(node: SimulatedNode) -> dict[str, tuple[int, int]]:
+        found = sizes(node)
+        unreached.difference_update(
+            what.split()[0] for what, (size, bound) in found.items() if size == bound
+        )
+        return found
+
+    monkeypatch.setattr(oracle, "_sizes", measured)
+    for seed in range(1_000):
+        failure(draw(seed))
+        if not unreached:
+            break
+
+    assert not unreached
+
+
+def test_a_limit_that_is_nowhere_says_so(monkeypatch: pytest.MonkeyPatch):
+    """A constant that was renamed is not patched in vain."""
+    for module in scene.TRACKER_MODULES:
+        monkeypatch.delattr(module, "MAX_FLOORS", raising=False)
+
+    with (
+        pytest.raises(LookupError, match=r"no module of roost\.tracker has MAX_FLOORS"),
+        ExitStack() as stack,
+    ):
+        Limits().apply(stack)
