@@ -8,8 +8,9 @@ import pytest
 
 from roost.testing import BrokenPromise, Faults, Oracle, Simulation, oracle
 from roost.testing.simulation import SimulatedNode
-from roost.tracker.messages import Transfer
+from roost.tracker.messages import Changes, Transfer
 from roost.tracker.options import ReplicationOptions
+from roost.tracker.replication import ReplicationProtocol
 from tests.simulation import scene
 from tests.simulation.histories import draw
 from tests.simulation.planted import (
@@ -121,6 +122,43 @@ def test_a_goodbye_that_is_ignored_is_seen():
         Scene(1, "ab"),
     ):
         pass
+
+
+def test_who_left_and_is_still_shown_is_seen():
+    """A removal that never comes is a broken promise long before anybody is silent."""
+    sim, judge = watched("ab")
+    alice = sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.hold(Changes, Transfer)
+    sim.a.end(alice)
+    began_at = sim.now
+
+    with pytest.raises(BrokenPromise, match=r"b still shows .*alice.*, who left"):
+        judge.judge()
+
+    assert sim.now - began_at < OPTIONS.down_period / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("version", 2, "a writes version 2, not 1"),
+        ("incompatible", (), "a does not know who reads nothing of it"),
+    ],
+)
+def test_a_wrong_idea_of_versions_is_seen(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, complaint: str
+):
+    """Nodes know what all others can read, and who can read nothing."""
+    sim, judge = watched("a")
+    sim.start("b", versions=(1, 2))
+    sim.start("c", versions=(2, 2))
+    judge.judge()
+
+    monkeypatch.setattr(ReplicationProtocol, name, value)
+
+    with pytest.raises(BrokenPromise, match=complaint):
+        judge.judge()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -341,6 +341,21 @@ def test_a_rolling_upgrade_mixes_versions():
     assert [node.replication.version for node in sim.nodes.values()] == [2, 2, 2]
 
 
+def test_a_later_version_writes_a_field_more():
+    """What it says is longer, and says the same."""
+
+    def size_of_heartbeats(versions: tuple[int, int]) -> int:
+        sim = Simulation(nodes="b")
+        sim.start("a", versions=versions)
+        sim.run_until_quiet()
+        sim.sent_size = 0
+        sim.advance(10 * OPTIONS.heartbeat_period)
+        assert len(sim.b.replication.peers) == 1
+        return sim.sent_size
+
+    assert size_of_heartbeats((1, 2)) > size_of_heartbeats((1, 1)) + 10
+
+
 def test_nodes_that_share_no_version_know_of_each_other():
     """The oracle sees to it that both name the other one."""
     sim = Simulation(nodes="a")
@@ -432,8 +447,10 @@ def test_nodes_whose_names_are_words_lose_their_links_too():
     sim.run_until_quiet()
 
     sim.restart_engine(5.0)
+    sim.nodes["one"].track(ROOM, "bob")
     sim.run_until_quiet()
 
+    assert sim.nodes["three"].keys(ROOM) == ["alice", "bob"]
     assert not any(isinstance(event, Left) for event in sim.nodes["two"].events)
 
 
