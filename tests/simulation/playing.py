@@ -6,6 +6,7 @@ what is played and what is printed, so that a scenario that was printed is the v
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -188,13 +189,21 @@ VERBS: Final = {
 }
 
 
-def shrink(history: History) -> History:
-    """A shorter history that fails as well: no action of it can be left out."""
+def shrink(history: History, *, max_seconds: float = 60.0) -> History:
+    """A shorter history that fails as well: no action of it can be left out.
+
+    Args:
+        history: One that fails.
+        max_seconds: After so long, what was found so far has to do: to play a crowd takes seconds.
+    """
     actions = list(history.actions)
     size = max(len(actions) // 2, 1)
+    ends_at = time.monotonic() + max_seconds
     while True:
         at, has_shrunk = 0, False
         while at < len(actions):
+            if time.monotonic() > ends_at:
+                return msgspec.structs.replace(history, actions=tuple(actions))
             shorter = actions[:at] + actions[at + size :]
             if failure(msgspec.structs.replace(history, actions=tuple(shorter))) is None:
                 at += size

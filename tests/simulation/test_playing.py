@@ -105,6 +105,15 @@ def test_nothing_can_be_left_out_of_the_shortest_history():
     assert len(shortest.actions) < len(history.actions) / 2
 
 
+def test_shrinking_ends_in_time():
+    """What cannot be shrunk in time is shown as it is, and fails all the same."""
+    bug = who_comes_back_is_shown_at_once
+    history = draw(broken(bug))
+
+    with bug():
+        assert shrink(history, max_seconds=0.0) == history
+
+
 def test_a_scenario_does_not_change_its_history():
     """A history is drawn once and played often: what its scene does to the faults stays there."""
     history = draw(3)
