@@ -19,6 +19,7 @@ from roost.tracker.messages import (
     decode_message,
     encode_message,
 )
+from roost.tracker.meta import MAX_META_SIZE
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import Joined, Left, Updated
 
@@ -368,13 +369,13 @@ def test_chitchat_170_what_is_empty_and_what_is_large_are_both_sent():
     assert decode_message(encode_message(empty)) == empty
 
     parts = sim.hold(Changes, copies=True)
-    for n in range(10):
-        sim.a.track(ROOM, f"{n}", {"text": "x" * (MAX_PART_SIZE // 3)})
+    for n in range(50):
+        sim.a.track(ROOM, f"{n}", {"text": "x" * (MAX_META_SIZE - 100)})
     sim.run_until_quiet()
 
     sizes = [len(encode_message(message)) for _, _, message in parts.messages]
     assert max(sizes) < 2 * MAX_PART_SIZE
-    assert sim.b.tracker.count_keys(ROOM) == 10
+    assert sim.b.tracker.count_keys(ROOM) == 50
 
 
 def test_chitchat_179_a_stale_digest_changes_nothing():

@@ -1,6 +1,8 @@
 """What random histories once broke, as scenarios of a few lines."""
 
 from roost.testing import Oracle, Simulation
+from roost.tracker.messages import Alive, Changes, Digest, Heartbeat, Hello, Probe
+from roost.tracker.protocol import Joined
 
 
 def test_nodes_that_forgot_each_other_meet_again():
@@ -76,3 +78,55 @@ def test_a_node_that_only_others_hear_is_shown():
     sim.advance(10)
 
     assert sim.b.keys("room:1") == ["alice"]
+
+
+def test_two_that_are_superseded_both_learn_of_it():
+    """Late messages tell two restarted nodes of each other's earlier, higher ids."""
+    sim = Simulation(nodes="ab")
+    oracle = Oracle(sim)
+    sim.freeze("a", "b")
+    sim.freeze("b", "a")
+    sim.advance(3)
+    sim.restart("b", clock_step=-3600)
+    sim.restart("a", clock_step=-3600)
+    sim.a.track("room:1", "alice")
+    sim.heal()
+
+    oracle.judge()
+
+    assert sim.b.keys("room:1") == ["alice"]
+    assert sim.sent["Superseded"] < 10
+
+
+def test_namesakes_do_not_pass_an_answer_to_and_fro():
+    """What is sent to one of two nodes of one name reaches both: neither is a relay for it."""
+    sim = Simulation(nodes="abc")
+    sim.start("z", called="a")
+    sim.advance(5)
+    sim.stop("z")
+    sim.clone("a", "z")
+
+    sim.advance(60)
+
+    assert sim.sent["Alive"] < 100
+
+
+def test_what_others_know_of_a_node_does_not_show_it():
+    """A node comes back without its number, and another one knows less of it than there is."""
+    sim = Simulation(nodes="abcd")
+    bob = sim.c.track("room:1", "bob")
+    sim.run_until_quiet()
+    sim.partition("c", "abd")
+    sim.advance(40)
+    sim.c.end(bob)
+    sim.advance(1)
+    told = len(sim.a.events)
+    sim.heal()
+    late = sim.hold(Heartbeat, Hello, Changes, Digest, Alive, source="c")
+    sim.deliver("a", Probe(sim.c.tracker.origin, sim.a.tracker.origin, 1))
+    sim.deliver("a", Digest(sim.d.tracker.origin, ((sim.c.tracker.origin, 0),)))
+    sim.advance(sim.options.heartbeat_period / 2)
+    late.release()
+    sim.run_until_quiet()
+
+    assert [event for event in sim.a.events[told:] if isinstance(event, Joined)] == []

@@ -27,6 +27,7 @@ class Peer:
         heard_at: When it was last known to live.
         heard_directly_at: When a message of its own last came directly.
         announced: The highest number that it is known to have broadcast.
+        has_told: It told its number itself, since it came up.
         digest: The hash in its last heartbeat.
         versions: The message versions that it reads.
         link: What its adapter calls the way to it; empty if it did not say.
@@ -50,6 +51,7 @@ class Peer:
         "attempts",
         "digest",
         "gap_at",
+        "has_told",
         "heard_at",
         "heard_directly_at",
         "held",
@@ -75,6 +77,7 @@ class Peer:
         self.heard_at = now
         self.heard_directly_at = now
         self.announced = 0
+        self.has_told = False
         self.digest: int | None = None
         self.versions = (1, 1)
         self.link = ""

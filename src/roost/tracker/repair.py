@@ -37,20 +37,28 @@ class Repair:
         self._last_number = 0
 
     def announced(self, peer: Peer, seq: int) -> None:
-        """There is a slice of ``peer`` with number ``seq``."""
+        """``peer`` itself says that there is its slice with number ``seq``."""
+        peer.has_told = True
+        self._there_is(peer, seq)
+
+    def _there_is(self, peer: Peer, seq: int) -> None:
         peer.announced = max(peer.announced, seq)
-        if peer.is_behind:
-            if peer.gap_at is None and peer.request is None:
-                peer.gap_at = self._node.clock.now + self._node.options.repair_delay
-                self._members.wait_for(peer)
-        elif peer.show_at is not None:
+        if not peer.is_behind:
+            self._show_if_current(peer)
+        elif peer.gap_at is None and peer.request is None:
+            peer.gap_at = self._node.clock.now + self._node.options.repair_delay
+            self._members.wait_for(peer)
+
+    def _show_if_current(self, peer: Peer) -> None:
+        # Others may know less of it than there is: it is current if it says so itself.
+        if peer.show_at is not None and peer.has_told:
             self._view.show(peer)
 
     def held_by(self, name: str, peer: Peer, seq: int) -> None:
         """A node holds ``peer``'s slice with number ``seq``."""
         if seq > peer.held.seq:
             peer.holders.add(name)
-        self.announced(peer, seq)
+        self._there_is(peer, seq)
 
     def start_over(self, peer: Peer) -> None:
         """A peer is back: what was asked for meanwhile, and how often, says nothing any more."""
@@ -126,12 +134,12 @@ class Repair:
             timeout = self._node.options.max_request_timeout
             peer.request_ends_at = max(peer.request_ends_at, self._node.clock.now + timeout)
         seq = peer.held.seq
-        self.announced(peer, transfer.part.end)
+        self._there_is(peer, transfer.part.end)
         self._receive_part(peer, transfer.part, (transfer.sender, transfer.number))
         if transfer.number == peer.request and peer.held.seq > seq:
             # It is whole, and not all there is: ask for the rest.
             peer.request, peer.attempts = None, 0
-            self.announced(peer, peer.announced)
+            self._there_is(peer, peer.announced)
 
     def _receive_part(self, peer: Peer, part: Part, answers: object) -> None:
         change: Range | None = peer.assembly.add(part, answers, self._node.clock.now)
@@ -148,8 +156,7 @@ class Repair:
         if not peer.is_behind:
             peer.gap_at, peer.request, peer.attempts = None, None, 0
             peer.holders.clear()
-            if peer.show_at is not None:
-                self._view.show(peer)
+            self._show_if_current(peer)
 
     def tick(self) -> None:
         """Drop what arrives in parts and made no progress for two heartbeats."""

@@ -182,8 +182,11 @@ class ReplicationProtocol:
             case Goodbye(sender):
                 members.close(sender)
                 return
-            case Superseded(sender) if sender == node.id:
-                return  # we said it, to a namesake, and listen to that name ourselves
+            case Superseded(_, highest):
+                # Heeded whoever says so, and never answered: its sender may be superseded, too.
+                if highest.name == node.id.name and highest > node.id:
+                    self.refuted(highest)
+                return
             case Alive(_, _, _, seq):
                 peer = members.receive_alive(message)
                 if peer is not None:
@@ -214,9 +217,6 @@ class ReplicationProtocol:
                 self._repair.answer(message)
             case Transfer():
                 self._repair.receive_transfer(message)
-            case Superseded(_, highest):
-                if highest.name == node.id.name and highest > node.id:
-                    self.refuted(highest)
             case _:
                 raise AssertionError(f"unknown message: {message!r}")
 
@@ -308,6 +308,7 @@ class ReplicationProtocol:
     def came_up(self, peer: Peer) -> None:
         # Who left meanwhile must not be shown: what is missing comes first.
         peer.show_at = self._node.clock.now + self.options.heartbeat_period
+        peer.has_told = False
         self._repair.start_over(peer)
         self._node.send(peer.name, self._hello())
         self._events.append(PeerUp(peer.origin))
