@@ -43,6 +43,7 @@ interop: .venv/server ## serve the app for comparisons with Phoenix on PORT (400
 	    --app-dir examples/interop app:app
 
 test: lint node_modules/dev ## install what the tests need and run everything
+	-@scripts/find-engines --install
 	CHROMIUM="$$(scripts/find-chromium --install)"; export CHROMIUM; \
 	$(BIN)/python -m pytest $(ARGS)
 

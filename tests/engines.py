@@ -1,20 +1,19 @@
 """Real redis and nats servers on free ports of 127.0.0.1, and a way to them that can be cut."""
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
-
-from tests import skips
+import pytest
 
 DEADLINE = 10.0  # seconds for a server to start
 
@@ -212,11 +211,37 @@ class Proxy:
         writer.transport.abort()
 
 
+@asynccontextmanager
+async def greeter(greeting: bytes) -> AsyncIterator[tuple[int, bytearray]]:
+    """A server that says the same to everybody; yields its port and what it has heard."""
+    heard = bytearray()
+    open_count = 0
+    ended = asyncio.Event()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_count
+        open_count += 1
+        ended.clear()
+        writer.write(greeting)
+        with suppress(OSError):
+            while data := await reader.read(4096):
+                heard.extend(data)
+        writer.transport.abort()
+        open_count -= 1
+        if not open_count:
+            ended.set()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], heard
+        await asyncio.wait_for(ended.wait(), DEADLINE)
+        await asyncio.sleep(0)  # the transport closes in the next tick
+
+
 def find_program(name: str) -> str:
-    """The path of an engine's program, or the test is skipped where that is permitted."""
+    """The path of an engine's program."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        skips.unavailable("engines", f"no {name}: run scripts/find-engines as root")
+        pytest.fail(f"no {name} here: run `scripts/find-engines --install` as root", pytrace=False)
     return path
 
 
@@ -227,10 +252,10 @@ def free_port() -> int:
         return port
 
 
-def open_socket_count() -> int:
-    """How many sockets this process has open."""
-    return sum(
-        os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
-        for number in os.listdir("/proc/self/fd")
-        if os.path.lexists(f"/proc/self/fd/{number}")
-    )
+def open_sockets() -> set[tuple[int, int]]:
+    """The connections of this process: (own port, other's port)."""
+    return {
+        (connection.laddr.port, connection.raddr.port)
+        for connection in psutil.Process().net_connections("tcp")
+        if connection.raddr
+    }

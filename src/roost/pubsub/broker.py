@@ -239,6 +239,8 @@ class _Run:
                 await connection.close()
             self._connection = await self._reconnect()
             self._attached()
+            # What others sent meanwhile is missed, and nobody knows how much that was.
+            self.adapter.counters["reattached"] += 1
             logger.info("attached to %s again", self.adapter.engine)
             self._guarded(self._links.attached)
 
@@ -260,7 +262,10 @@ class _Run:
             if reason is None:
                 if not isinstance(error, TimeoutError):
                     raise
-                reason = f"no answer within {CONNECT_TIMEOUT:g} s: is the server overloaded?"
+                reason = (
+                    f"no answer within {CONNECT_TIMEOUT:g} s: is the server overloaded, the network "
+                    "cut, or does only one side speak TLS?"
+                )
             raise AdapterError(adapter.engine, reason) from error
 
     async def _reconnect(self) -> Connection:

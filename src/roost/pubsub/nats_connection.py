@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 
-from roost.pubsub.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, ConnectionLost, SlowConsumer
+from roost.pubsub.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, ConnectionLost
 from roost.pubsub.outbox import Address
 
 __all__ = ["NatsConnection", "Options", "connect", "explain"]
@@ -64,8 +64,10 @@ def explain(error: BaseException) -> str | None:
     match error:
         case nats.errors.AuthorizationError():
             return _WRONG_CREDENTIALS
+        case nats.errors.SecureConnWantedError():
+            return "the server does not offer TLS: turn it on there, or use nats://"
         case nats.errors.UnexpectedEOF() | nats.errors.ConnectionClosedError():
-            return "the server closed the connection: does it run, does it expect TLS?"
+            return "the server closed the connection: does it run, did we read too slowly?"
         case nats.errors.Error() if "authorization violation" in text.lower():
             return _WRONG_CREDENTIALS
         case nats.errors.Error() if "permissions violation" in text.lower():
@@ -157,9 +159,6 @@ class NatsConnection:
     async def run(self) -> None:
         await self._closed.wait()
         errors = [*self._errors, self._client.last_error]
-        for error in errors:
-            if isinstance(error, nats.errors.Error) and "slow consumer" in str(error).lower():
-                raise SlowConsumer("the server ended the connection, as we read too slowly")
         raise next((error for error in errors if error is not None), ConnectionLost("it is closed"))
 
     async def send(self, frames: Sequence[tuple[Address, bytes]]) -> None:
