@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -42,7 +43,7 @@ class RedisEngine(RedisServer):
     async def execute(self, *words: str | bytes) -> object:
         """Run a command and return its answer."""
         async with Redis.from_url(self.url()) as client:
-            return await client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return await client.execute_command(*words)
 
     async def publish(self, address: tuple[str, ...], data: bytes) -> None:
         await self.execute("PUBLISH", ":".join(("suite", *address)), data)
@@ -172,7 +173,7 @@ async def _count_of_numsub(engine: RedisEngine) -> int:
         ("redis://127.0.0.1", {"no_such_option": 1}),
     ],
 )
-def test_urls_and_options_that_can_not_work(url: str, options: dict[str, object]):
+def test_urls_and_options_that_can_not_work(url: str, options: dict[str, Any]):
     """What redis-py can't make a connection of is refused at once, with its reason."""
     with pytest.raises(ConfigurationError, match="a Redis URL or option that can't work"):
         RedisAdapter(url, **options)

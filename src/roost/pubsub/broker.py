@@ -263,8 +263,8 @@ class _Run:
                 if not isinstance(error, TimeoutError):
                     raise
                 reason = (
-                    f"no answer within {CONNECT_TIMEOUT:g} s: is the server overloaded, the network "
-                    "cut, or does only one side speak TLS?"
+                    f"no answer within {CONNECT_TIMEOUT:g} s: is the server overloaded, the "
+                    "network cut, or does only one side speak TLS?"
                 )
             raise AdapterError(adapter.engine, reason) from error
 
