@@ -133,24 +133,25 @@ class Proxy:
 
     Attributes:
         port: Where to connect instead.
-        is_cut: While it is set nothing passes in either direction; connections stay, and new ones
-            are accepted and hear nothing, as on a network that drops all packets.
+        connection_count: How many connections there have been.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
-        self.is_cut = False
         self.connection_count = 0
-        self._passing = asyncio.Event()
-        self._passing.set()
+        self._is_cut = False
+        self._gates: list[asyncio.Event] = []  # of each connection, in the order of connecting
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.create_server(("127.0.0.1", self.port))
+        # Little room in the kernel, so that a cut is felt by those who send much, too.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        self._server = await asyncio.start_server(self._serve, sock=listener)
+        self.port = listener.getsockname()[1]
         return self
 
     async def __aexit__(
@@ -169,12 +170,22 @@ class Proxy:
         await asyncio.sleep(0)  # transports that were aborted close in the next tick
 
     def cut(self) -> None:
-        self.is_cut = True
-        self._passing.clear()
+        """Let nothing pass in either direction, as on a network that drops all packets.
+
+        Connections stay, and new ones are accepted and hear nothing.
+        """
+        self._is_cut = True
+        for gate in self._gates:
+            gate.clear()
+
+    def cut_one(self, number: int) -> None:
+        """Cut one connection: the first is 0."""
+        self._gates[number].clear()
 
     def heal(self) -> None:
-        self.is_cut = False
-        self._passing.set()
+        self._is_cut = False
+        for gate in self._gates:
+            gate.set()
 
     def drop(self) -> None:
         """End all connections as a reset does."""
@@ -188,13 +199,17 @@ class Proxy:
         self._tasks.add(task)
         self._writers.append(writer)
         self.connection_count += 1
+        gate = asyncio.Event()
+        self._gates.append(gate)
+        if not self._is_cut:
+            gate.set()
         try:
-            await self._passing.wait()
+            await gate.wait()
             there = await asyncio.open_connection("127.0.0.1", self.target_port)
             self._writers.append(there[1])
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, there[1]))
-                tasks.create_task(self._pump(there[0], writer))
+                tasks.create_task(self._pump(reader, there[1], gate))
+                tasks.create_task(self._pump(there[0], writer, gate))
         except* OSError:
             pass
         except* asyncio.CancelledError:
@@ -203,9 +218,11 @@ class Proxy:
             writer.transport.abort()
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
         while data := await reader.read(1 << 16):
-            await self._passing.wait()
+            await gate.wait()
             writer.write(data)
             await writer.drain()
         writer.transport.abort()

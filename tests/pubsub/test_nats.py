@@ -30,7 +30,7 @@ class NatsEngine(NatsServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             folder,
-            "max_payload: 2MB",
+            "max_payload: 8MB",
             "write_deadline: 1s",
             "authorization { users = [",
             "  {user: alice, password: secret}",

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.redis import RedisAdapter
 from roost.testing.adapters import LinkConformance, Node, OutageConformance
-from tests.engines import RedisServer, free_port
+from tests.engines import Proxy, RedisServer, free_port
 from tests.pubsub.broker_scenes import BrokerScenes
 
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -72,6 +72,17 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
 
             assert a.adapter.counters["slow_consumer"] == 1
             assert b.adapter.counters["slow_consumer"] == 1
+
+    @pytest.mark.parametrize("number", [0, 1])
+    async def test_one_of_the_connections_is_cut(self, engine: RedisEngine, number: int) -> None:
+        """The loss of either of the two connections is noticed."""
+        async with (
+            Proxy(engine.port) as proxy,
+            self.running(engine.adapter("alice", port=proxy.port)) as (a,),
+        ):
+            proxy.cut_one(number)
+            await self.is_told(a, "detached")
+            await self.is_told(a, "attached")
 
     async def test_a_consumer_over_the_limit_of_the_server(self, engine: RedisEngine) -> None:
         """A message over the server's output limit costs the readers their subscription only."""

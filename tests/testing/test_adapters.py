@@ -310,6 +310,12 @@ class TellsNoLinks(MemoryAdapter):
         pass
 
 
+class TellsNoNewcomer(MemoryAdapter):
+    def tell_up(self, other: MemoryAdapter) -> None:
+        if self in self.engine.adapters:
+            super().tell_up(other)
+
+
 class TellsLinksTwice(MemoryAdapter):
     def tell_up(self, other: MemoryAdapter) -> None:
         super().tell_up(other)
@@ -427,6 +433,7 @@ BUGS: dict[type[MemoryAdapter], str] = {
     EndsWithDeliver: "test_an_error_of_deliver_does_not_end_it",
     AlwaysAttached: "test_it_says_how_it_is",
     TellsNoLinks: "test_nodes_are_told_of_each_other",
+    TellsNoNewcomer: "test_a_newcomer_is_told_of_silent_nodes",
     TellsLinksTwice: "test_nodes_are_told_of_each_other",
     TellsNoEnds: "test_a_link_that_ends_is_told_of",
     TellsWrongEnds: "test_a_link_that_ends_is_told_of",

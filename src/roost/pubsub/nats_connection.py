@@ -101,21 +101,25 @@ class _Client(Client):
             raise nats.errors.SecureConnWantedError
         return super()._connect_command()
 
-    async def abandon(self) -> None:
-        """Close without waiting for a server that may be stalled."""
-        transport = self._transport
+    async def confirm(self) -> None:
+        """Return when the server has taken all that was published before."""
+        # The ping of nats-py's ``flush`` overtakes what is pending; and without its reader it
+        # would not wait for an answer at all.
+        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        if self._transport is not None:
+            self._transport.writelines(pending)
+        await self.rtt(timeout=ANSWER_TIMEOUT)  # type: ignore[arg-type]  # floats work
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        # nats-py would wait for the server to take what is pending, and leave tasks behind if it
+        # doesn't. Whatever was confirmed has been taken; for the rest nobody waits.
         self._pending, self._pending_data_size = [], 0
-        writers = []
-        if isinstance(transport, TcpTransport):
-            writers = [
-                writer
-                for writer in (transport._io_writer, transport._bare_io_writer)
-                if writer is not None
-            ]
-        for writer in writers:
-            writer.transport.abort()
+        if isinstance(transport := self._transport, TcpTransport):
+            for writer in (transport._io_writer, transport._bare_io_writer):
+                if writer is not None:
+                    writer.transport.abort()
         if self._flush_queue is not None:  # else it didn't come to connecting
-            await self.close()
+            await super()._close(status, do_cbs)
 
 
 class NatsConnection:
@@ -144,6 +148,7 @@ class NatsConnection:
                 reconnect_time_wait=0,
                 connect_timeout=CONNECT_TIMEOUT,  # type: ignore[arg-type]  # floats work
                 no_echo=True,
+                pending_size=0,  # or publish waits for the server, and swallows being cancelled
                 inbox_prefix=f"{self._namespace}.inbox",
                 **options,
             )
@@ -172,15 +177,14 @@ class NatsConnection:
         return [link for link, is_gone in zip(links, are_gone, strict=True) if is_gone]
 
     async def close(self) -> None:
-        await self._client.abandon()
+        await self._client.close()
 
     def _subject(self, address: Address) -> str:
         return ".".join((self._namespace, *map(_token, address)))
 
     async def _confirm(self) -> None:
         """Return when the server has taken all that was sent; raise what it refused."""
-        # ``flush`` would not wait for an answer if nats-py's reader has died.
-        await self._client.rtt(timeout=ANSWER_TIMEOUT)  # type: ignore[arg-type]  # floats work
+        await self._client.confirm()
         if self._errors:
             raise self._errors[-1]
 

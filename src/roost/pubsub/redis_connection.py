@@ -90,13 +90,16 @@ class RedisConnection:
         self._receive = receive
         self._subscription: AbstractConnection = _make_connection(pool)
         self._commands: AbstractConnection = _make_connection(pool)
+        self._transports: list[asyncio.WriteTransport] = []
         self._turn = asyncio.Lock()  # whose commands are answered next
         self._heard = asyncio.Event()
         self._own_channel = b""
 
     async def open(self, addresses: Sequence[Address]) -> None:
-        await self._commands.connect()  # type: ignore[no-untyped-call]
-        await self._subscription.connect()  # type: ignore[no-untyped-call]
+        for connection in (self._commands, self._subscription):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            if connection._writer is not None:
+                self._transports.append(connection._writer.transport)
         channels = [self._channel(address) for address in addresses]
         self._own_channel = channels[-1]
         await self._subscription.send_command("SUBSCRIBE", *channels)
@@ -130,10 +133,10 @@ class RedisConnection:
         return [link for link, count in zip(links, counts[1::2], strict=True) if count == 0]
 
     async def close(self) -> None:
+        # What a stalled server hasn't taken would keep the sockets open for minutes.
+        for transport in self._transports:
+            transport.abort()
         for connection in (self._subscription, self._commands):
-            # What a stalled server hasn't taken would keep the socket open for minutes.
-            if connection._writer is not None:
-                connection._writer.transport.abort()
             await connection.disconnect(nowait=True)
 
     def _channel(self, address: Address) -> bytes:

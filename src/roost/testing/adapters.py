@@ -233,7 +233,7 @@ class AdapterConformance(_Suite):
             await self.receives(b, b"fence")
             assert a.messages == []
 
-    @pytest.mark.parametrize("name", ["b.c", "b c", "b:c", "*", "b/c", "%62", "ü" * 100])
+    @pytest.mark.parametrize("name", ["b.c", ".b.", "b c", "b:c", "*", "b/c", "%62", "ü" * 100])
     async def test_a_node_may_have_any_name(self, engine: Engine, name: str) -> None:
         """Names may hold what is special to an engine, and are the same to all nodes."""
         async with self.running(engine.adapter("alice"), engine.adapter(name)) as (a, b):
@@ -315,11 +315,12 @@ class AdapterConformance(_Suite):
     async def test_what_was_published_before_close_is_sent(self, engine: Engine) -> None:
         """Close sends what waits, be it a goodbye."""
         async with self.running(*map(engine.adapter, ("alice", "bob"))) as (a, b):
-            for number in range(100):
-                a.adapter.publish(b"%d" % number)
+            messages = [b"%1024d" % number for number in range(3_000)]
+            for message in messages:
+                a.adapter.publish(message)
             await a.adapter.close()
 
-            await self.receives(b, *(b"%d" % number for number in range(100)))
+            await self.receives(b, *messages)
 
     async def test_close_is_idempotent(self, engine: Engine) -> None:
         """Nothing happens when an adapter is closed that isn't running."""
@@ -420,6 +421,18 @@ class LinkConformance(_Suite):
 
             assert a.told == [("link_up", "bob", b.adapter.link)]
             assert b.told == [("link_up", "alice", a.adapter.link)]
+
+    async def test_a_newcomer_is_told_of_silent_nodes(self, engine: Engine) -> None:
+        """Who starts is told of nodes that have nothing to say, and they of it."""
+        alice, bob = Node(engine.adapter("alice")), Node(engine.adapter("bob"))
+        try:
+            await alice.start()
+            await bob.start()
+            await self.is_told(alice, "link_up")
+            await self.is_told(bob, "link_up")
+        finally:
+            await alice.adapter.close()
+            await bob.adapter.close()
 
     async def test_a_link_that_ends_is_told_of(self, engine: Engine) -> None:
         """Of a node that is gone the others are told, and of no other."""
