@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -27,11 +26,12 @@ class Notes:
         self.path = Path(os.environ["SEEN"]) / str(os.getpid())
         self.since = time.time()
         self.links: dict[str, str] = {}
-        self.heard: list[str] = []
+        self.heard: set[str] = set()
 
     def link_up(self, node_name: str, link: str) -> None:
         self.links[link] = node_name
         self.write()
+        adapter.publish(adapter.node_name.encode())  # whoever we see hears us
 
     def link_down(self, link: str) -> None:
         del self.links[link]
@@ -42,7 +42,7 @@ class Notes:
     def attached(self) -> None: ...
 
     def hear(self, data: bytes) -> None:
-        self.heard.append(data.decode())
+        self.heard.add(data.decode())
         self.write()
 
     def write(self) -> None:
@@ -71,12 +71,7 @@ async def app(
     await adapter.start(notes.hear, notes)
     notes.write()
     await send({"type": "lifespan.startup.complete"})
-    # All are there by now, or the test has failed already: say who we are.
-    greeting = asyncio.get_running_loop().call_later(
-        2.0, lambda: adapter.publish(adapter.node_name.encode())
-    )
     await receive()
-    greeting.cancel()
     await adapter.close()
     notes.path.unlink()
     await send({"type": "lifespan.shutdown.complete"})
