@@ -79,9 +79,8 @@ class AutoAdapter:
             ConfigurationError: This is one of several workers, and zenoh is not installed.
             AdapterError: As ``ZenohAdapter.start``.
         """
-        chosen = _choose(self.node_name, sibling_group())
-        await chosen.start(deliver, links)
-        self.chosen = chosen
+        self.chosen = _choose(self.node_name, sibling_group())
+        await self.chosen.start(deliver, links)
 
     async def close(self) -> None:
         """Detach, if it is running."""

@@ -19,32 +19,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import logging
 import os
 import secrets
-import socket
 from collections import Counter
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from roost.exceptions import AdapterError
 from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.names import NodeName
 from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
 from roost.pubsub.threads import in_thread
 from roost.pubsub.zenoh_company import Company, is_own_address, resolve
-from roost.pubsub.zenoh_engine import ZenohSession, check_zenoh, introduce
-from roost.pubsub.zenoh_settings import Address, ZenohSettings, parse_zenoh_url
+from roost.pubsub.zenoh_engine import PortTaken, ZenohSession, check_zenoh, introduce
+from roost.pubsub.zenoh_listening import (
+    listening_addresses,
+    reachable_address,
+    warn_of_strangers,
+)
+from roost.pubsub.zenoh_settings import ZenohSettings, parse_zenoh_url
 from roost.pubsub.zenoh_traffic import Inbox, Outbox
 
 __all__ = ["ZenohAdapter"]
 
-logger = logging.getLogger("roost.pubsub")
-
 _MAX_QUEUED_COUNT = 20_000  # messages, in each direction
 _MAX_QUEUED_SIZE = 64 * 1024 * 1024  # bytes, in each direction
 _FLUSH_TIMEOUT = 1.0  # seconds
+_OPEN_TRIES = 3
 
 
 class ZenohAdapter:
@@ -118,6 +118,7 @@ class ZenohAdapter:
         self._settings.check_files()
         self.link = secrets.token_hex(8)
         self._run = await _start(self, self._settings, self._siblings, deliver, links)
+        self._run.inbox.open()  # now what it delivers can be answered
 
     async def close(self) -> None:
         """Send what waits, for a second at most, and leave."""
@@ -189,8 +190,30 @@ async def _start(
     link_events: LinkEvents,
 ) -> _Run:
     group = siblings or sibling_group(settings.namespace)
+    with contextlib.ExitStack() as undo:
+        announcement = None if group is None else group.announce(adapter.link)
+        if announcement is not None:
+            undo.callback(announcement.withdraw)
+        for _ in range(_OPEN_TRIES - 1):
+            with contextlib.suppress(PortTaken):  # by a sibling, since we looked
+                run = await _open(adapter, settings, announcement, deliver, link_events)
+                break
+        else:
+            run = await _open(adapter, settings, announcement, deliver, link_events)
+        undo.pop_all()
+        return run
+
+
+async def _open(
+    adapter: ZenohAdapter,
+    settings: ZenohSettings,
+    announcement: Announcement | None,
+    deliver: Callable[[bytes], None],
+    link_events: LinkEvents,
+) -> _Run:
     node_name, link = adapter.node_name, adapter.link
-    inbox = Inbox(deliver, adapter.counters, max_count=_MAX_QUEUED_COUNT, max_size=_MAX_QUEUED_SIZE)
+    bounds = {"max_count": _MAX_QUEUED_COUNT, "max_size": _MAX_QUEUED_SIZE}
+    inbox = Inbox(deliver, adapter.counters, **bounds)
     links: dict[str, str] = {}
 
     def on_link(key: str, other: str, is_up: bool) -> None:
@@ -203,52 +226,47 @@ async def _start(
             company.link_down(other)
             link_events.link_down(other)
 
-    with contextlib.ExitStack() as undo:
-        undo.callback(inbox.close)
-        announcement = None if group is None else group.announce(link)
-        if announcement is not None:
-            undo.callback(announcement.withdraw)
-        listening = _listening(settings, has_siblings=group is not None)
-        ports = {address.port for address in listening}
-        listen = [settings.endpoint(address) for address in listening]
-        connect = await _seed_endpoints(settings, ports)
-        own = [settings.endpoint(_reachable(address)) for address in listening]
-        if announcement is not None:
-            listen.insert(0, f"unixsock-stream/{announcement.socket_path}")
-            own = listen[:1]
-            connect += [f"unixsock-stream/{path}" for path in announcement.others().values()]
-        _warn_of_strangers(settings, listening)
+    listening = listening_addresses(settings, has_siblings=announcement is not None)
+    warn_of_strangers(settings, listening)
+    ports = {address.port for address in listening}
+    listen = [settings.endpoint(address) for address in listening]
+    own = [settings.endpoint(reachable_address(address)) for address in listening]
+    connect = await _seed_endpoints(settings, ports)
+    if announcement is not None:
+        listen.insert(0, f"unixsock-stream/{announcement.socket_path}")
+        own.insert(0, listen[0])
+        connect += [f"unixsock-stream/{path}" for path in announcement.others().values()]
 
-        async def introduce_to(endpoints: list[str]) -> None:
-            await in_thread(lambda: introduce(settings, own[:1] + endpoints))
+    async def introduce_to(endpoints: list[str]) -> None:
+        await in_thread(lambda: introduce(settings, own[:1] + endpoints))
 
-        company = Company(
+    async def peers() -> list[str]:
+        return await in_thread(session.peers)  # while zenoh ends a link it may wait for seconds
+
+    company = Company(
+        settings,
+        own_ports=ports,
+        endpoints=connect,
+        announcement=announcement,
+        introduce=introduce_to,
+        links=links,
+        peers=peers,
+    )
+    session = await in_thread(
+        lambda: ZenohSession(
             settings,
-            own_ports=ports,
-            endpoints=connect,
-            announcement=announcement,
-            introduce=introduce_to,
-            links=links,
-            peers=lambda: session.peers(),
-        )
-        session = await in_thread(
-            lambda: ZenohSession(
-                settings,
-                node_name=node_name,
-                link=link,
-                listen=listen,
-                connect=connect,
-                on_message=inbox.put_message,
-                on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
-            ),
-            dispose=ZenohSession.close,
-        )
-        outbox = Outbox(
-            session.send, adapter.counters, max_count=_MAX_QUEUED_COUNT, max_size=_MAX_QUEUED_SIZE
-        )
-        outbox.start()
-        undo.pop_all()
-        return _Run(session, inbox, outbox, company, announcement)
+            node_name=node_name,
+            link=link,
+            listen=listen,
+            connect=connect,
+            on_message=inbox.put_message,
+            on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
+        ),
+        dispose=ZenohSession.close,
+    )
+    outbox = Outbox(session.send, adapter.counters, **bounds)
+    outbox.start()
+    return _Run(session, inbox, outbox, company, announcement)
 
 
 async def _seed_endpoints(settings: ZenohSettings, own_ports: set[int]) -> list[str]:
@@ -256,59 +274,3 @@ async def _seed_endpoints(settings: ZenohSettings, own_ports: set[int]) -> list[
         return [settings.endpoint(seed) for seed in settings.seeds]
     seeds, _ = await resolve(settings.seeds)
     return [settings.endpoint(seed) for seed in seeds if not is_own_address(seed, own_ports)]
-
-
-def _listening(settings: ZenohSettings, *, has_siblings: bool) -> list[Address]:
-    """Where to listen: each port is free now, and none is left to the engine to choose.
-
-    Raises:
-        AdapterError: An address of the URL can't be listened on.
-    """
-    if settings.listen:
-        # One of several workers gets the port; it tells newcomers of the others.
-        return [_claim(settings, at, or_any_port=has_siblings) for at in settings.listen]
-    if not settings.seeds:
-        return [_claim(settings, _everywhere(0), or_any_port=True)] if settings.multicast else []
-    port = settings.seeds[0].port
-    if all(seed.is_loopback for seed in settings.seeds):
-        return [_claim(settings, Address("127.0.0.1", port), or_any_port=True)]
-    return [_claim(settings, _everywhere(port), or_any_port=True)]
-
-
-def _everywhere(port: int) -> Address:
-    return Address("::" if socket.has_dualstack_ipv6() else "0.0.0.0", port)
-
-
-def _claim(settings: ZenohSettings, address: Address, *, or_any_port: bool) -> Address:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and or_any_port and address.port:
-                logger.info("%s: %s is taken, listening on another port", settings, address)
-                return _claim(settings, Address(address.host, 0), or_any_port=False)
-            raise AdapterError(
-                str(settings), f"can't listen on {address}: {error.strerror or error}"
-            ) from None
-        return Address(address.host, probe.getsockname()[1])
-
-
-def _reachable(address: Address) -> Address:
-    """How we reach ourselves, where we listen on all interfaces."""
-    if address.host in {"::", "0.0.0.0"}:
-        return Address("127.0.0.1", address.port)
-    return address
-
-
-def _warn_of_strangers(settings: ZenohSettings, listening: list[Address]) -> None:
-    exposed = [str(address) for address in listening if not address.is_loopback]
-    if exposed and not settings.user and not settings.is_tls:
-        logger.warning(
-            "%s: listening on %s without credentials or certificates: whoever reaches that can "
-            "read and send everything; give user:password@ or zenohs://",
-            settings,
-            ", ".join(exposed),
-        )

@@ -90,7 +90,7 @@ class Company:
         announcement: Announcement | None,
         introduce: Callable[[list[str]], Awaitable[None]],
         links: dict[str, str],
-        peers: Callable[[], list[str]],
+        peers: Callable[[], Awaitable[list[str]]],
     ) -> None:
         self.is_lonely = False
         self._settings = settings
@@ -137,8 +137,9 @@ class Company:
         missed = self._missed_siblings()
         seeds, unknown = await resolve(self._settings.seeds)
         others = [seed for seed in seeds if not is_own_address(seed, self._own_ports)]
-        missed += self._new_endpoints(others)
-        lost = self._lost_endpoints(now)
+        peers = await self._peers()
+        missed += self._new_endpoints(others, peers)
+        lost = self._lost_endpoints(now, peers)
         if missed or lost is not None:
             await self._introduce(missed + (lost or []))
         if self._links or not (missed or others or unknown):
@@ -147,7 +148,13 @@ class Company:
             self.is_lonely = True
             if now - self._logged_at >= LONELY_LOG_INTERVAL:
                 self._logged_at = now
-                logger.warning("%s: %s", self._settings, await self._diagnosis(others, unknown))
+                reasons = await self._reasons(others, unknown, is_connected=bool(peers))
+                logger.warning(
+                    "%s: alone for %.0f s, though others are expected: %s",
+                    self._settings,
+                    now - self._alone_since,
+                    "; ".join(reasons),
+                )
 
     def _missed_siblings(self) -> list[str]:
         if self._announcement is None:
@@ -159,9 +166,8 @@ class Company:
             if link not in self._links
         ]
 
-    def _lost_endpoints(self, now: float) -> list[str] | None:
+    def _lost_endpoints(self, now: float, peers: list[str]) -> list[str] | None:
         """Where lost nodes were, if it is time to try that again; ``None`` if it is not."""
-        peers = self._peers()
         if not self._lost:
             self._remembered = dict.fromkeys((*self._remembered, *peers)[-_MAX_REMEMBERED_COUNT:])
         if not self._tries or self._tries[0] > now:
@@ -173,12 +179,11 @@ class Company:
             self._remembered.clear()
         return endpoints
 
-    def _new_endpoints(self, seeds: list[Address]) -> list[str]:
+    def _new_endpoints(self, seeds: list[Address], peers: list[str]) -> list[str]:
         """Addresses that the session was not opened with, and is not connected to."""
         fresh = [seed for seed in seeds if self._settings.endpoint(seed) not in self._endpoints]
         if not fresh or self._settings.tls_verify_name:  # then zenoh has the names themselves
             return []
-        peers = self._peers()
         # Of a machine that connected to us the port is not its listener's, so any port will do.
         hosts = {peer.partition("/")[2].rpartition(":")[0].strip("[]") for peer in peers}
         return [
@@ -188,20 +193,15 @@ class Company:
             and (seed.is_loopback or seed.host not in hosts)
         ]
 
-    async def _diagnosis(self, seeds: list[Address], unknown: list[Address]) -> str:
+    async def _reasons(
+        self, seeds: list[Address], unknown: list[Address], *, is_connected: bool
+    ) -> list[str]:
         """Why nobody might be there, with what to check."""
-        said = [f"{name.host} is a name without an address" for name in unknown]
-        for seed in seeds:
-            said.append(f"{seed} {await _why_silent(seed)}")
-        if self._peers():
-            said.append(
-                f"zenoh is connected, but to no node of namespace {self._settings.namespace!r}"
-            )
-        if not said:
-            said.append("sibling workers are there, but can't be reached")
-        return f"alone since {LONELY_PERIOD:.0f} s or more, though others are expected: " + (
-            "; ".join(said)
-        )
+        reasons = [f"{name.host} is a name without an address" for name in unknown]
+        reasons += [f"{seed} {await _why_silent(seed)}" for seed in seeds]
+        if is_connected:
+            reasons.append(f"nobody else has the namespace {self._settings.namespace!r}")
+        return reasons or ["sibling workers are there, but can't be reached"]
 
 
 async def _why_silent(seed: Address) -> str:

@@ -25,7 +25,7 @@ from roost.pubsub.zenoh_settings import ZenohSettings, key_of
 if TYPE_CHECKING:
     import zenoh
 
-__all__ = ["ZenohSession", "check_zenoh", "introduce", "is_installed"]
+__all__ = ["PortTaken", "ZenohSession", "check_zenoh", "introduce", "is_installed"]
 
 _INTRODUCTION_PERIOD = 1.0  # seconds; peers on one machine took 2 ms to get acquainted
 _CLOSE_TIMEOUT = 2.0  # seconds: zenoh itself waits 10 s for a peer that is stalled
@@ -55,6 +55,10 @@ def check_zenoh(what: str) -> None:
             "another engine, redis:// or nats://"
         )
     raise ConfigurationError(f"{what} needs zenoh, which is not installed: {remedy}")
+
+
+class PortTaken(AdapterError):
+    """Another process listens where we wanted to."""
 
 
 class ZenohSession:
@@ -202,17 +206,17 @@ def _open(settings: ZenohSettings, *, listen: list[str], connect: list[str]) -> 
             _engine_pid = os.getpid()
             session = zenoh.open(config)
         except zenoh.ZError as error:
-            raise AdapterError(str(settings), _explain(str(error))) from None
+            raise _explained(settings, str(error)) from None
     _open_sessions[session] = []
     return session
 
 
-def _explain(text: str) -> str:
+def _explained(settings: ZenohSettings, text: str) -> AdapterError:
     """What zenoh says, without the places in its source; it shows no credentials."""
-    text = " ".join(text.partition(" at /")[0].split()).rstrip(".")
+    text = "zenoh can't start: " + " ".join(text.partition(" at /")[0].split()).rstrip(".")
     if "in use" in text.lower():
-        text += ": another process listens there; choose another port with ?listen=host:port"
-    return f"zenoh can't start: {text}"
+        return PortTaken(str(settings), f"{text}; choose another port with ?listen=host:port")
+    return AdapterError(str(settings), text)
 
 
 def _close(session: zenoh.Session) -> None:

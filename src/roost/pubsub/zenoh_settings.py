@@ -19,8 +19,7 @@ LEASE_PERIOD = (
     3.0  # seconds of silence until a peer counts as cut off; 0.75 s between signs of life
 )
 
-# While zenoh tries to reach an address that does not answer, it notices no end of a lease: measured
-# 13 s instead of 3 with its default of 10 s.
+# By default 10 s: so much later would a seed be joined that comes back from behind a cut.
 _OPEN_TIMEOUT = 2.0  # seconds
 
 # A peer that does not read holds up the others once for this long. Then what is for it is dropped

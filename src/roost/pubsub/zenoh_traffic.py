@@ -116,9 +116,13 @@ class Inbox:
         self._lock = threading.Lock()
         self._items: deque[bytes | Callable[[], None]] = deque()
         self._size = 0
-        self._is_woken = False
+        self._is_woken = True  # until it is opened nothing wakes the loop
         self._is_closed = False
         self._last_numbers: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Deliver from now on, what has come before first."""
+        self._loop.call_soon(self._drain)
 
     def put_message(self, key: str, data: bytes) -> None:
         """A numbered message came; ``key`` names its sender and its way. From any thread."""
