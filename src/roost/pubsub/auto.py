@@ -29,13 +29,9 @@ class AutoAdapter:
         chosen: What it decided for.
 
     Example:
-        >>> async def main():
-        ...     adapter = AutoAdapter()
-        ...     await adapter.start(print, links)
-        ...     print(type(adapter.chosen).__name__)
-        ...     await adapter.close()
-        >>> asyncio.run(main())
-        LocalAdapter
+        >>> adapter = AutoAdapter("web-1")
+        >>> adapter.node_name, adapter.reaches_others
+        ('web-1', False)
     """
 
     def __init__(self, node_name: str | None = None) -> None:

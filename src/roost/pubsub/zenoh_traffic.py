@@ -21,6 +21,7 @@ logger = logging.getLogger("roost.pubsub")
 
 _NUMBER_SIZE = 8  # bytes
 _SLICE_COUNT = 256  # messages delivered before the loop may do something else
+_MAX_WAIT = 0.05  # seconds: half of what a sender waits before it drops
 _MAX_NUMBERED_COUNT = 4096  # senders whose last number is kept
 
 # Counters are shared between threads: each reason is counted by one thread, or under one lock.
@@ -96,8 +97,9 @@ class Inbox:
         deliver: Called on the loop with each message.
         counters: ``inbox_full``, ``lost``, ``invalid_message`` and ``failed_delivery`` are counted
             here.
-        max_count, max_size: Bounds of what waits for the loop, in messages and in bytes; at the
-            bound the newest message is dropped. Calls are never dropped.
+        max_count, max_size: Bounds of what waits for the loop, in messages and in bytes. At the
+            bound the thread waits a little, which slows down the sender; if the loop takes nothing
+            meanwhile, what comes is dropped until it does. Calls are never dropped.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class Inbox:
         self._max_size = max_size
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
+        self._has_room = threading.Condition(self._lock)
+        self._is_stalled = False  # the loop took nothing while a thread waited for it
         self._items: deque[bytes | Callable[[], None]] = deque()
         self._size = 0
         self._is_woken = True  # until it is opened nothing wakes the loop
@@ -134,7 +138,11 @@ class Inbox:
         data = data[_NUMBER_SIZE:]
         with self._lock:
             self._count_lost(key, number)
-            if len(self._items) >= self._max_count or self._size + len(data) > self._max_size:
+            if self._is_full(len(data)) and not self._is_stalled:
+                self._is_stalled = not self._has_room.wait_for(
+                    lambda: self._is_closed or not self._is_full(len(data)), _MAX_WAIT
+                )
+            if self._is_full(len(data)):
                 self._counters["inbox_full"] += 1
             else:
                 self._size += len(data)
@@ -150,6 +158,11 @@ class Inbox:
         with self._lock:
             self._is_closed = True
             self._items.clear()
+            self._size = 0
+            self._has_room.notify_all()
+
+    def _is_full(self, size: int) -> bool:
+        return len(self._items) >= self._max_count or self._size + size > self._max_size
 
     def _put(self, item: bytes | Callable[[], None]) -> None:
         if self._is_closed:
@@ -177,6 +190,8 @@ class Inbox:
             count = min(len(self._items), _SLICE_COUNT)
             items = [self._items.popleft() for _ in range(count)]
             self._size -= sum(len(item) for item in items if isinstance(item, bytes))
+            self._is_stalled = False
+            self._has_room.notify_all()
             if self._items:
                 self._loop.call_soon(self._drain)
             else:
