@@ -259,7 +259,7 @@ async def _open(
             link=link,
             listen=listen,
             connect=connect,
-            on_message=inbox.put_message,
+            on_message=inbox.put_parcel,
             on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
         ),
         dispose=ZenohSession.close,
