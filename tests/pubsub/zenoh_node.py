@@ -81,6 +81,9 @@ class NodeProcess:
             stream.close()
 
 
+forgotten: list[ZenohAdapter] = []  # as a global of a program would be
+
+
 def say(*words: object) -> None:
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
@@ -137,6 +140,7 @@ async def main(url: str, name: str, group: str = "") -> None:
             case ["fork"]:
                 start_in_a_fork(url)
             case ["forget"]:
+                forgotten.append(adapter)
                 return  # without close
 
 
