@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub.broker import BrokerAdapter
+from roost.pubsub.broker.adapter import BrokerAdapter
 from roost.testing.adapters import AdapterConformance, Node
 from tests.engines import Proxy, greeter, open_sockets
 
@@ -128,7 +128,7 @@ class BrokerScenes(AdapterConformance):
         self, engine: BrokerEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A callback that blocks the loop for longer than the silence allowed costs nothing."""
-        monkeypatch.setattr("roost.pubsub.broker.CHECK_INTERVAL", 0.0)  # always under way
+        monkeypatch.setattr("roost.pubsub.broker.adapter.CHECK_INTERVAL", 0.0)  # always under way
         async with self.running(*map(engine.adapter, ("alice", "bob"))) as (a, b):
             for _ in range(2):
                 time.sleep(2.5)  # noqa: ASYNC251  # that is the point
@@ -177,7 +177,7 @@ class BrokerScenes(AdapterConformance):
         self, engine: BrokerEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A start at an engine that accepts and says nothing fails in time."""
-        monkeypatch.setattr("roost.pubsub.broker.CONNECT_TIMEOUT", 0.3)
+        monkeypatch.setattr("roost.pubsub.broker.adapter.CONNECT_TIMEOUT", 0.3)
         async with Proxy(engine.port) as proxy:
             proxy.cut()
             adapter = engine.adapter("alice", port=proxy.port)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.pubsub.frames import Hello, Messages, decode_frame, encode_frame
+from roost.pubsub.broker.frames import Hello, Messages, decode_frame, encode_frame
 
 
 @given(st.text(), st.text(), st.lists(st.binary()))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from roost.pubsub.neighbours import SETTLING_PERIOD, Neighbours
+from roost.pubsub.broker.neighbours import SETTLING_PERIOD, Neighbours
 
 
 class Told:

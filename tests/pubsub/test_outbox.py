@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from roost.pubsub.outbox import BATCH_SIZE, RUN_COUNT, RUN_SIZE, Outbox
+from roost.pubsub.broker.outbox import BATCH_SIZE, RUN_COUNT, RUN_SIZE, Outbox
 
 ALL = ("all",)
 BOB = ("node", "bob")

@@ -157,7 +157,7 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
             async with self.running(one, two):
                 assert two.engine == url
 
-            monkeypatch.setattr("roost.pubsub.broker.CONNECT_TIMEOUT", 1.0)
+            monkeypatch.setattr("roost.pubsub.broker.adapter.CONNECT_TIMEOUT", 1.0)
             for wrong, reason in {
                 url: "certificate can't be verified",
                 f"rediss://localhost:{server.port}": "no answer .* speak TLS",

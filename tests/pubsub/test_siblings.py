@@ -19,11 +19,10 @@ from typing import Any
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub import managers
 from roost.pubsub.auto import AutoAdapter
 from roost.pubsub.local import LocalAdapter
-from roost.pubsub.managers import WorkerManager, started_at, worker_manager
-from roost.pubsub.siblings import SiblingGroup, runtime_directory, sibling_group
+from roost.pubsub.siblings import SiblingGroup, managers, runtime_directory, sibling_group
+from roost.pubsub.siblings.managers import WorkerManager, started_at, worker_manager
 from roost.pubsub.zenoh import ZenohAdapter
 from tests.pubsub.zenoh_node import REPOSITORY, NodeProcess
 
@@ -156,7 +155,9 @@ def test_a_group_is_named_by_its_manager_and_namespace(monkeypatch: pytest.Monke
 
     groups = set()
     for manager, namespace in known * 2:
-        monkeypatch.setattr("roost.pubsub.siblings.worker_manager", lambda manager=manager: manager)
+        monkeypatch.setattr(
+            "roost.pubsub.siblings.group.worker_manager", lambda manager=manager: manager
+        )
         groups.add(sibling_group(namespace))
 
     assert len(groups) == 4

@@ -19,9 +19,8 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub import zenoh_company
-from roost.pubsub.zenoh import ZenohAdapter
-from roost.pubsub.zenoh_settings import LEASE_PERIOD, Address, parse_zenoh_url
+from roost.pubsub.zenoh import ZenohAdapter, company
+from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
 from tests.pubsub.zenoh_node import NodeProcess
 
 
@@ -194,7 +193,7 @@ async def test_namespaces_keep_apart(cluster: Cluster):
 
 async def test_a_full_queue_drops_and_counts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
     """``publish`` never waits: what the sender thread can't take is dropped and counted."""
-    monkeypatch.setattr("roost.pubsub.zenoh._MAX_QUEUED_SIZE", 1_000)
+    monkeypatch.setattr("roost.pubsub.zenoh.adapter._MAX_QUEUED_SIZE", 1_000)
     a, b = await cluster.nodes("a", "b")
 
     for _ in range(10):
@@ -311,9 +310,9 @@ async def test_new_addresses_of_a_seed_are_found(
     async def resolve(given: Iterable[Address]) -> tuple[list[Address], list[Address]]:
         return [one for each in given for one in ([each] if each.is_number else addresses)], []
 
-    monkeypatch.setattr("roost.pubsub.zenoh.resolve", resolve)
-    monkeypatch.setattr("roost.pubsub.zenoh_company.resolve", resolve)
-    monkeypatch.setattr("roost.pubsub.zenoh_company.CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr("roost.pubsub.zenoh.adapter.resolve", resolve)
+    monkeypatch.setattr("roost.pubsub.zenoh.company.resolve", resolve)
+    monkeypatch.setattr("roost.pubsub.zenoh.company.CHECK_INTERVAL", 0.1)
     a = await cluster.node("a", "zenoh://app.test")
     b = await cluster.node("b", f"zenoh://?listen=127.0.0.2:{port}")
     c = await cluster.node("c", f"zenoh://127.0.0.2:{port}?listen=127.0.0.1:0")
@@ -447,8 +446,8 @@ def test_a_name_is_made_for_each_process():
 
 @pytest.fixture
 def is_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zenoh_company, "CHECK_INTERVAL", 0.1)
-    monkeypatch.setattr(zenoh_company, "LONELY_PERIOD", 0.3)
+    monkeypatch.setattr(company, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(company, "LONELY_PERIOD", 0.3)
 
 
 @pytest.mark.usefixtures("is_hasty")

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from roost.pubsub.zenoh_traffic import Inbox, Outbox
+from roost.pubsub.zenoh.traffic import Inbox, Outbox
 
 
 class Line:

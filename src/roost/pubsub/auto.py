@@ -11,7 +11,7 @@ from roost.pubsub.local import LocalAdapter
 from roost.pubsub.names import NodeName
 from roost.pubsub.siblings import SiblingGroup, sibling_group
 from roost.pubsub.zenoh import ZenohAdapter
-from roost.pubsub.zenoh_engine import is_installed
+from roost.pubsub.zenoh.engine import is_installed
 
 __all__ = ["AutoAdapter"]
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from roost.pubsub.siblings import Announcement
-from roost.pubsub.zenoh_settings import Address, ZenohSettings
+from roost.pubsub.zenoh.settings import Address, ZenohSettings
 
 __all__ = ["Company", "is_own_address", "resolve"]
 

@@ -10,8 +10,8 @@ There is no engine that a node could be detached from: a node that is cut off, a
 all died, see the same. So ``detached`` is never told; whoever weighs the links has to consider how
 many went down at once.
 
-What does what, from the bottom: ``zenoh_settings`` reads URLs, ``zenoh_engine`` has the sessions,
-``zenoh_traffic`` the queues, ``zenoh_company`` looks for others, ``siblings`` finds those of this
+What does what, from the bottom: ``settings`` reads URLs, ``engine`` has the sessions,
+``traffic`` the queues, ``company`` looks for others, ``siblings`` finds those of this
 machine. Here they are put together, for one run after the other.
 """
 
@@ -28,16 +28,16 @@ from urllib.parse import unquote
 from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.names import NodeName
 from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
-from roost.pubsub.threads import in_thread
-from roost.pubsub.zenoh_company import Company, is_own_address, resolve
-from roost.pubsub.zenoh_engine import PortTaken, ZenohSession, check_zenoh, introduce
-from roost.pubsub.zenoh_listening import (
+from roost.pubsub.zenoh.company import Company, is_own_address, resolve
+from roost.pubsub.zenoh.engine import PortTaken, ZenohSession, check_zenoh, introduce
+from roost.pubsub.zenoh.listening import (
     listening_addresses,
     reachable_address,
     warn_of_strangers,
 )
-from roost.pubsub.zenoh_settings import ZenohSettings, parse_zenoh_url
-from roost.pubsub.zenoh_traffic import Inbox, Outbox
+from roost.pubsub.zenoh.settings import ZenohSettings, parse_zenoh_url
+from roost.pubsub.zenoh.threads import in_thread
+from roost.pubsub.zenoh.traffic import Inbox, Outbox
 
 __all__ = ["ZenohAdapter"]
 

@@ -8,7 +8,7 @@ import os
 import socket
 
 from roost.exceptions import AdapterError
-from roost.pubsub.zenoh_settings import Address, ZenohSettings
+from roost.pubsub.zenoh.settings import Address, ZenohSettings
 
 __all__ = ["listening_addresses", "reachable_address", "warn_of_strangers"]
 

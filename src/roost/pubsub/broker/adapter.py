@@ -28,10 +28,10 @@ from typing import ClassVar, Final, Protocol
 
 from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.adapter import LinkEvents
-from roost.pubsub.frames import Hello, Messages, decode_frame, encode_frame
+from roost.pubsub.broker.frames import Hello, Messages, decode_frame, encode_frame
+from roost.pubsub.broker.neighbours import Neighbours
+from roost.pubsub.broker.outbox import Address, Outbox
 from roost.pubsub.names import default_node_name
-from roost.pubsub.neighbours import Neighbours
-from roost.pubsub.outbox import Address, Outbox
 
 __all__ = ["BrokerAdapter", "Connection", "ConnectionLost", "SlowConsumer"]
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost.exceptions import AdapterError
-from roost.pubsub.managers import worker_manager
+from roost.pubsub.siblings.managers import worker_manager
 
 if sys.platform != "win32":
     import fcntl

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from roost.exceptions import ConfigurationError
-from roost.pubsub.broker import BrokerAdapter
-from roost.pubsub.outbox import Address
-from roost.pubsub.reasons import connection_reason
+from roost.pubsub.broker.adapter import BrokerAdapter
+from roost.pubsub.broker.outbox import Address
+from roost.pubsub.broker.reasons import connection_reason
 
 if TYPE_CHECKING:
-    from roost.pubsub.nats_connection import NatsConnection
+    from roost.pubsub.nats.connection import NatsConnection
 
 __all__ = ["NatsAdapter"]
 
@@ -73,7 +73,7 @@ class NatsAdapter(BrokerAdapter):
         max_outbox_size: int = 32 * 2**20,
     ) -> None:
         try:
-            from roost.pubsub import nats_connection
+            from roost.pubsub.nats import connection
         except ImportError as error:
             raise ConfigurationError(
                 'NatsAdapter needs nats-py: pip install "roost[nats]"'
@@ -97,9 +97,9 @@ class NatsAdapter(BrokerAdapter):
             max_outbox_count=max_outbox_count,
             max_outbox_size=max_outbox_size,
         )
-        self._library = nats_connection
+        self._library = connection
         self._servers = servers
-        self._options = nats_connection.Options(
+        self._options = connection.Options(
             user=user,
             password=password,
             token=token,

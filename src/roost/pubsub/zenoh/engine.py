@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub.zenoh_settings import ZenohSettings, key_of
+from roost.pubsub.zenoh.settings import ZenohSettings, key_of
 
 if TYPE_CHECKING:
     import zenoh

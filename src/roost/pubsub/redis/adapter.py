@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roost.exceptions import ConfigurationError
-from roost.pubsub.broker import BrokerAdapter
-from roost.pubsub.outbox import Address
-from roost.pubsub.reasons import connection_reason
+from roost.pubsub.broker.adapter import BrokerAdapter
+from roost.pubsub.broker.outbox import Address
+from roost.pubsub.broker.reasons import connection_reason
 
 if TYPE_CHECKING:
-    from roost.pubsub.redis_connection import RedisConnection
+    from roost.pubsub.redis.connection import RedisConnection
 
 __all__ = ["RedisAdapter"]
 
@@ -58,7 +58,7 @@ class RedisAdapter(BrokerAdapter):
         **options: Any,
     ) -> None:
         try:
-            from roost.pubsub import redis_connection
+            from roost.pubsub.redis import connection
         except ImportError as error:
             raise ConfigurationError(
                 'RedisAdapter needs redis-py: pip install "roost[redis]"'
@@ -70,9 +70,9 @@ class RedisAdapter(BrokerAdapter):
             max_outbox_count=max_outbox_count,
             max_outbox_size=max_outbox_size,
         )
-        self._library = redis_connection
+        self._library = connection
         try:
-            self._pool = redis_connection.make_pool(url, options)
+            self._pool = connection.make_pool(url, options)
         except (ValueError, TypeError) as error:  # of the URL, of an option
             raise ConfigurationError(f"a Redis URL or option that can't work: {error}") from error
 

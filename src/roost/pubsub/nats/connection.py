@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 
-from roost.pubsub.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, ConnectionLost
-from roost.pubsub.outbox import Address
+from roost.pubsub.broker.adapter import ANSWER_TIMEOUT, CONNECT_TIMEOUT, ConnectionLost
+from roost.pubsub.broker.outbox import Address
 
 __all__ = ["NatsConnection", "Options", "connect", "explain"]
 

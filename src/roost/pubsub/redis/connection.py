@@ -17,8 +17,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from roost.pubsub.broker import ConnectionLost, SlowConsumer
-from roost.pubsub.outbox import Address
+from roost.pubsub.broker.adapter import ConnectionLost, SlowConsumer
+from roost.pubsub.broker.outbox import Address
 
 __all__ = ["RedisConnection", "connect", "explain", "make_pool"]
 
