@@ -34,6 +34,7 @@ async def test_a_node_by_itself_is_well():
             "status": "ok",
             "node": "a",
             "is_attached": True,
+            "is_lonely": False,
             "is_renamed": False,
             "nodes": ["a"],
             "peers": [],
@@ -72,6 +73,10 @@ async def test_a_node_that_lost_its_engine_is_degraded():
     async with endpoint.running():
         adapter.is_attached = False
         assert endpoint.health()["status"] == "degraded"
+        adapter.is_attached, adapter.is_lonely = True, True
+        assert endpoint.health()["status"] == "degraded"
+        adapter.is_lonely = False
+        assert endpoint.health()["status"] == "ok"
 
 
 @virtually

@@ -40,6 +40,7 @@ class NodeAdapter:
         self.link = key or node_name
         self.reaches_others = True
         self.is_attached = True
+        self.is_lonely = False
         self.counters: Counter[str] = Counter()
         self.is_crashed = False
         self.deliver: Callable[[bytes], None]

@@ -298,12 +298,16 @@ class Endpoint:
             return {"status": "stopped"}
         replicator, adapter = self.pubsub.replicator, self.pubsub.adapter
         is_whole = (
-            adapter.is_attached and not replicator.incompatible and not replicator.was_renamed
+            adapter.is_attached
+            and not adapter.is_lonely
+            and not replicator.incompatible
+            and not replicator.was_renamed
         )
         return {
             "status": "ok" if is_whole else "degraded",
             "node": replicator.node_name,
             "is_attached": adapter.is_attached,
+            "is_lonely": adapter.is_lonely,
             "is_renamed": replicator.was_renamed,
             "nodes": replicator.node_names,
             "peers": replicator.peers,

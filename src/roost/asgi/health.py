@@ -13,10 +13,11 @@ class Health(TypedDict):
     """What ``Endpoint.health`` tells; all but ``status`` only while it runs.
 
     Attributes:
-        status: ``degraded`` if the engine between nodes cannot be reached, a node has messages of
-            another version, or two nodes have one name.
+        status: ``degraded`` if the engine between nodes cannot be reached, nobody is there who
+            should be, a node has messages of another version, or two nodes have one name.
         node: Name of this node; another one than it was given if two nodes have that.
         is_attached: The engine between nodes can be reached.
+        is_lonely: No other node is there although some should be.
         is_renamed: Two nodes have one name.
         nodes: Names of the nodes that are up, this one included.
         peers: What is known of the others.
@@ -28,6 +29,7 @@ class Health(TypedDict):
     status: Literal["ok", "degraded", "stopped"]
     node: NotRequired[str]
     is_attached: NotRequired[bool]
+    is_lonely: NotRequired[bool]
     is_renamed: NotRequired[bool]
     nodes: NotRequired[list[str]]
     peers: NotRequired[list[PeerHealth]]

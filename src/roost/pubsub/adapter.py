@@ -70,6 +70,11 @@ class Adapter(Protocol):
         ...
 
     @property
+    def is_lonely(self) -> bool:
+        """Whether nobody is there although somebody should be; False if that cannot be known."""
+        ...
+
+    @property
     def counters(self) -> Counter[str]:
         """What was dropped and why: reason → how often."""
         ...

@@ -61,7 +61,7 @@ class AutoAdapter:
     @property
     def is_lonely(self) -> bool:
         """Whether siblings are there that can't be reached."""
-        return isinstance(self.chosen, ZenohAdapter) and self.chosen.is_lonely
+        return self.chosen.is_lonely
 
     @property
     def counters(self) -> Counter[str]:

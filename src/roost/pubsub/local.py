@@ -23,6 +23,7 @@ class LocalAdapter:
         self.link = ""
         self.reaches_others = False
         self.is_attached = True
+        self.is_lonely = False
         self.counters: Counter[str] = Counter()
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:

@@ -100,6 +100,7 @@ class BrokerAdapter(ABC):
     """
 
     reaches_others = True
+    is_lonely = False  # an engine does not say who else should be there
     silent_period: ClassVar[float] = 0.0  # seconds of silence until a link is asked about
     max_asked_count: ClassVar[int] = 1_000_000  # links asked about in one check
 
