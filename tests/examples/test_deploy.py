@@ -18,8 +18,7 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from roost.asgi.mount import Mount
-from roost.channels.socket import Socket
+from roost.channels.channel import Channel
 from roost.pubsub import broker, nats, zenoh, zenoh_engine, zenoh_settings
 from roost.pubsub.urls import adapter_for
 from tests.engines import NatsServer, RedisServer, free_port
@@ -34,8 +33,6 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 NGINX = (DEPLOY / "nginx.conf").read_text()
 
 PASSWORD = "secret-1"
-
-pytestmark = pytest.mark.filterwarnings("error")
 
 by_name = pytest.mark.parametrize("path", [*COMPOSE, *KUBERNETES], ids=lambda path: path.name)
 of_compose = pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
@@ -83,10 +80,9 @@ def health_path() -> str:
 
 
 def stop_period() -> float:
-    """Seconds from SIGTERM to the end of the process, at most."""
-    handlers = float(Mount(Socket).shutdown_timeout) if hasattr(Mount, "shutdown_timeout") else 5.0
+    """Seconds from SIGTERM to the end of the process, at most: clients, handlers, goodbye."""
     engine = max(broker.FLUSH_TIMEOUT, zenoh._FLUSH_TIMEOUT + zenoh_engine._CLOSE_TIMEOUT)
-    return CLIENT_PERIOD + handlers + engine
+    return CLIENT_PERIOD + Channel.shutdown_timeout + engine
 
 
 # Schemas.
