@@ -129,9 +129,7 @@ def test_the_image_has_what_the_app_needs():
 
 
 @pytest.mark.parametrize("engine", ["redis", "nats", "zenoh"])
-async def test_the_app_answers_probes(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_the_app_answers_probes(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It starts with each engine, takes its name from the environment, and is healthy."""
     servers = {"redis": RedisServer, "nats": NatsServer}
     server = servers[engine](tmp_path) if engine in servers else None
