@@ -13,8 +13,13 @@ import httpx
 import pytest
 
 from roost.channels.channel import Channel
-from roost.pubsub import broker, nats, redis, urls, zenoh, zenoh_company, zenoh_settings
+from roost.pubsub import urls
+from roost.pubsub.broker import adapter as broker
+from roost.pubsub.nats import adapter as nats
+from roost.pubsub.redis import RedisAdapter
 from roost.pubsub.urls import adapter_for
+from roost.pubsub.zenoh import adapter as zenoh
+from roost.pubsub.zenoh import company, settings
 from roost.testing import ChannelCase
 from roost.tracker.members import SUSPECT_HEARTBEATS
 from roost.tracker.options import ReplicationOptions
@@ -131,7 +136,7 @@ def test_every_scheme_and_every_option_of_a_url_is_shown():
     """Nothing that a URL can say is missing."""
     assert {url.partition(":")[0] for url in URLS} == set(urls._ADAPTERS)
     shown = "\n".join(URLS)
-    for parameter in zenoh_settings._PARAMETERS:
+    for parameter in settings._PARAMETERS:
         assert re.search(rf"[?&]{parameter}=", shown), parameter
 
 
@@ -155,7 +160,7 @@ def test_bounds_are_those_of_the_adapters():
     mib = 2**20
     of_zenoh = f"{zenoh._MAX_QUEUED_COUNT:,} messages, {zenoh._MAX_QUEUED_SIZE // mib} MiB"
     adapters: list[broker.BrokerAdapter] = [
-        redis.RedisAdapter("redis://localhost"),
+        RedisAdapter("redis://localhost"),
         nats.NatsAdapter("nats://localhost"),
     ]
     of_brokers = [
@@ -166,7 +171,7 @@ def test_bounds_are_those_of_the_adapters():
     assert waiting == [of_zenoh, of_zenoh, *of_brokers]
     assert row("the largest message")[:3] == ["64 MiB", "64 MiB", "32 MiB"]
     ports = row("ports")
-    assert f"TCP {zenoh_settings.DEFAULT_PORT}" in ports[1]
+    assert f"TCP {settings.DEFAULT_PORT}" in ports[1]
     assert f"TCP {nats.DEFAULT_PORT}" in ports[3]
 
 
@@ -175,21 +180,21 @@ def test_periods_are_those_of_the_code():
     options = ReplicationOptions()
     silent = SUSPECT_HEARTBEATS * options.heartbeat_period
     hang = row("a process that hangs, or a cut, is seen by")
-    assert hang[1].startswith(f"{zenoh_settings.LEASE_PERIOD:g} s")
+    assert hang[1].startswith(f"{settings.LEASE_PERIOD:g} s")
     assert hang[2] == hang[3] == f"three missed heartbeats: {silent:g} s"
     prose = " ".join(GUIDE.text.split())
     for said in (
         f"compare their numbers every {options.heartbeat_period:g} s",
         f"does not answer within {options.probe_grace:g} s",
         f"Silence of {options.down_period:g} s hides a node in any case",
-        f"looked up again every {zenoh_company.CHECK_INTERVAL:g} s",
-        f"stays alone for {zenoh_company.LONELY_PERIOD:g} s",
+        f"looked up again every {company.CHECK_INTERVAL:g} s",
+        f"stays alone for {company.LONELY_PERIOD:g} s",
         f"notices within {broker.CHECK_INTERVAL + broker.SILENCE_TIMEOUT:g} s",
         f"after {nats.NatsAdapter.silent_period:g} s of silence",
         f"{Channel.shutdown_timeout:g} s in which handlers and `terminate` may finish",
     ):
         assert said in prose, said
-    *delays, last = (f"{delay:g}" for delay in zenoh_company._LOST_RETRY_DELAYS)
+    *delays, last = (f"{delay:g}" for delay in company._LOST_RETRY_DELAYS)
     assert f"{', '.join(delays)} and {last} s after the loss" in prose
 
 

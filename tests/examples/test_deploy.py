@@ -19,8 +19,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from roost.channels.channel import Channel
-from roost.pubsub import broker, nats, zenoh, zenoh_engine, zenoh_settings
+from roost.pubsub.broker import adapter as broker
+from roost.pubsub.nats import NatsAdapter
 from roost.pubsub.urls import adapter_for
+from roost.pubsub.zenoh import adapter as zenoh
+from roost.pubsub.zenoh import engine as zenoh_engine
+from roost.pubsub.zenoh.settings import DEFAULT_PORT
 from tests.engines import NatsServer, RedisServer, free_port
 from tests.servers import run_process
 
@@ -125,7 +129,7 @@ def test_the_image_has_what_the_app_needs():
     assert re.findall(r"^FROM (.*)$", DOCKERFILE, flags=re.MULTILINE) == ["python:3.13-slim"]
     ports = re.search(r"^EXPOSE (.*)$", DOCKERFILE, flags=re.MULTILINE)
     assert ports is not None
-    assert set(map(int, ports[1].split())) == {HTTP_PORT, zenoh_settings.DEFAULT_PORT}
+    assert set(map(int, ports[1].split())) == {HTTP_PORT, DEFAULT_PORT}
 
 
 @pytest.mark.parametrize("engine", ["redis", "nats", "zenoh"])
@@ -173,7 +177,7 @@ def has_credentials(adapter: Any) -> bool:
     """Whether the password arrives where the engine is asked."""
     if isinstance(adapter, zenoh.ZenohAdapter):
         return adapter._settings.password == PASSWORD
-    if isinstance(adapter, nats.NatsAdapter):
+    if isinstance(adapter, NatsAdapter):
         return adapter._options["password"] == PASSWORD
     return bool(adapter._pool.connection_kwargs["password"] == PASSWORD)
 
