@@ -28,7 +28,7 @@ from tests.engines import NatsServer, RedisServer, free_port
 from tests.servers import run_uvicorn
 
 GUIDE = Guide("cluster.md")
-URLS = sorted(set(re.findall(r"`((?:zenohs?|rediss?|nats|tls)://[^`…]*)`", GUIDE.text)))
+URLS = sorted(set(re.findall(r"`((?:zenohs?|rediss?|unix|nats|tls)://[^`…]*)`", GUIDE.text)))
 
 # The program.
 

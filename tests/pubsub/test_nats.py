@@ -142,6 +142,9 @@ class TestNats(BrokerScenes, LinkConformance, OutageConformance):
             context = ssl.create_default_context(cafile=CERTIFICATES / "authority.pem")
             async with self.running(NatsAdapter(url, tls=context), NatsAdapter(url, tls=context)):
                 pass
+            in_url = NatsAdapter(f"{url}?tls_ca={CERTIFICATES}/authority.pem")
+            async with self.running(in_url, NatsAdapter(url, tls=context)):
+                pass
             adapter = NatsAdapter(url)
             with pytest.raises(AdapterError, match="certificate can't be verified"):
                 await adapter.start(lambda data: None, Node(adapter))

@@ -31,7 +31,7 @@ from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.broker.frames import Hello, Messages, decode_frame, encode_frame
 from roost.pubsub.broker.neighbours import Neighbours
 from roost.pubsub.broker.outbox import Address, Outbox
-from roost.pubsub.names import default_node_name
+from roost.pubsub.names import NodeName
 
 __all__ = ["BrokerAdapter", "Connection", "ConnectionLost", "SlowConsumer"]
 
@@ -122,7 +122,7 @@ class BrokerAdapter(ABC):
         if max_outbox_count < 1 or max_outbox_size < 1:
             raise ConfigurationError("max_outbox_count and max_outbox_size: expected at least 1")
         self.engine = engine
-        self.node_name = node_name or default_node_name()
+        self._name = NodeName(node_name)
         self.namespace = namespace
         self.max_outbox_count = max_outbox_count
         self.max_outbox_size = max_outbox_size
@@ -139,6 +139,11 @@ class BrokerAdapter(ABC):
     @abstractmethod
     def _explain(self, error: BaseException) -> str | None:
         """Say what went wrong and what to do about it; None if such an error isn't expected."""
+
+    @property
+    def node_name(self) -> str:
+        """Unique name of this node."""
+        return str(self._name)
 
     @property
     def is_attached(self) -> bool:

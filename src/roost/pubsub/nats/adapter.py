@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -23,6 +23,7 @@ from roost.exceptions import ConfigurationError
 from roost.pubsub.broker.adapter import BrokerAdapter
 from roost.pubsub.broker.outbox import Address
 from roost.pubsub.broker.reasons import connection_reason
+from roost.pubsub.broker.url import take_parameters
 
 if TYPE_CHECKING:
     from roost.pubsub.nats.connection import NatsConnection
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["NatsAdapter"]
 
 DEFAULT_PORT: Final = 4222
+PARAMETERS: Final = ("namespace", "credentials", "nkey", "tls_ca", "tls_cert", "tls_key")
 
 
 class NatsAdapter(BrokerAdapter):
@@ -38,9 +40,11 @@ class NatsAdapter(BrokerAdapter):
     Args:
         url: ``nats://user:password@host:4222``, or ``tls://…``, which accepts no server without
             TLS; several servers with commas, of which any one is taken. Credentials of the first
-            are for all.
+            are for all. ``namespace=``, ``credentials=``, ``nkey=``, ``tls_ca=``, ``tls_cert=`` and
+            ``tls_key=`` may follow as query parameters, the last three as paths of PEM files.
         node_name: Name of the node; by default unique.
-        namespace: Keeps apps on one server apart: letters, digits, ``-`` and ``_``.
+        namespace: Keeps apps on one server apart: letters, digits, ``-`` and ``_``; the URL's
+            comes first, as it does for the next ones.
         token: A token instead of user and password.
         credentials: Path of a credentials file (``.creds``), which needs ``nats-py[nkeys]``.
         nkey: Path of a file with the seed of an nkey, which needs ``nats-py[nkeys]``.
@@ -78,6 +82,10 @@ class NatsAdapter(BrokerAdapter):
             raise ConfigurationError(
                 'NatsAdapter needs nats-py: pip install "roost[nats]"'
             ) from error
+        url, given = take_parameters(url, PARAMETERS)
+        credentials = given.get("credentials", credentials)
+        nkey = given.get("nkey", nkey)
+        tls = _tls(given) or tls
         if (credentials or nkey) and importlib.util.find_spec("nkeys") is None:
             raise ConfigurationError(
                 'credentials files and nkeys need nkeys: pip install "nats-py[nkeys]"'
@@ -93,7 +101,7 @@ class NatsAdapter(BrokerAdapter):
         super().__init__(
             ",".join(servers),
             node_name=node_name,
-            namespace=namespace,
+            namespace=given.get("namespace", namespace),
             max_outbox_count=max_outbox_count,
             max_outbox_size=max_outbox_size,
         )
@@ -117,6 +125,22 @@ class NatsAdapter(BrokerAdapter):
 
     def _explain(self, error: BaseException) -> str | None:
         return connection_reason(error) or self._library.explain(error)
+
+
+def _tls(given: Mapping[str, str]) -> ssl.SSLContext | None:
+    """What ``tls_ca``, ``tls_cert`` and ``tls_key`` say, if they say anything."""
+    ca, cert, key = (given.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))
+    if ca is cert is key is None:
+        return None
+    if key is not None and cert is None:
+        raise ConfigurationError("tls_key= needs tls_cert=, the certificate that it is for")
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"tls_ca=, tls_cert=, tls_key= can't be used: {error}") from error
+    return context
 
 
 def _read_url(url: str) -> tuple[list[str], str | None, str | None]:

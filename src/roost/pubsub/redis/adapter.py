@@ -20,6 +20,7 @@ from roost.exceptions import ConfigurationError
 from roost.pubsub.broker.adapter import BrokerAdapter
 from roost.pubsub.broker.outbox import Address
 from roost.pubsub.broker.reasons import connection_reason
+from roost.pubsub.broker.url import take_parameters
 
 if TYPE_CHECKING:
     from roost.pubsub.redis.connection import RedisConnection
@@ -32,9 +33,11 @@ class RedisAdapter(BrokerAdapter):
 
     Args:
         url: ``redis://user:password@host:6379``, ``rediss://…`` for TLS, or
-            ``unix:///path/of/socket``; options of redis-py may follow as query parameters.
+            ``unix:///path/of/socket``; ``namespace=`` and options of redis-py may follow as query
+            parameters.
         node_name: Name of the node; by default unique.
-        namespace: Keeps apps on one server apart: letters, digits, ``-`` and ``_``.
+        namespace: Keeps apps on one server apart: letters, digits, ``-`` and ``_``; the URL's
+            comes first.
         max_outbox_count: How many messages may wait for the server; more are dropped and counted.
         max_outbox_size: How many bytes they may have together.
         options: More options of redis-py's connection, such as ``ssl_ca_certs="ca.pem"``.
@@ -63,10 +66,11 @@ class RedisAdapter(BrokerAdapter):
             raise ConfigurationError(
                 'RedisAdapter needs redis-py: pip install "roost[redis]"'
             ) from error
+        url, given = take_parameters(url, {"namespace"})
         super().__init__(
             _without_credentials(url),
             node_name=node_name,
-            namespace=namespace,
+            namespace=given.get("namespace", namespace),
             max_outbox_count=max_outbox_count,
             max_outbox_size=max_outbox_size,
         )
