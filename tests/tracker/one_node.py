@@ -8,8 +8,17 @@ from typing import TypeVar
 
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
-from roost.tracker.messages import Changes, Heartbeat, Probe, TrackerMessage, Transfer, split
+from roost.tracker.messages import (
+    VERSIONS,
+    Changes,
+    Heartbeat,
+    Probe,
+    TrackerMessage,
+    Transfer,
+    split,
+)
 from roost.tracker.node import Envelope
+from roost.tracker.options import ReplicationOptions
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import Joined, TrackerProtocol, Updated
 from roost.tracker.replication import ReplicationProtocol
@@ -22,19 +31,44 @@ Kind = TypeVar("Kind", bound=TrackerMessage)
 class OneNode:
     """Node ``a``, its tracker and what it has to say.
 
+    Args:
+        own: Its id.
+        options: The periods.
+        link: What other nodes' adapters call the way to it.
+        versions: The lowest and the highest message version that it reads.
+
     Attributes:
         sent: What it sent since the test last looked.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        own: OriginId | None = None,
+        *,
+        options: ReplicationOptions | None = None,
+        link: str = "",
+        versions: tuple[int, int] = VERSIONS,
+    ) -> None:
         nonces = count(1_000)
         self.now = 0.0
-        self.tracker = TrackerProtocol(Slice(origin("a")))
+        self.tracker = TrackerProtocol(Slice(own or origin("a")))
         self.replication = ReplicationProtocol(
-            self.tracker.own, rng=random.Random(1), new_nonce=lambda: next(nonces), now=self.now
+            self.tracker.own,
+            rng=random.Random(1),
+            new_nonce=lambda: next(nonces),
+            now=self.now,
+            options=options,
+            link=link,
+            versions=versions,
         )
         self.replication.add_tracker(self.tracker)
         self.sent: list[Envelope] = []
+
+    def add_tracker(self, name: str) -> TrackerProtocol:
+        """Another tracker of this node starts."""
+        tracker = TrackerProtocol(self.tracker.own, name=name)
+        self.replication.add_tracker(tracker)
+        return tracker
 
     def hear(self, *messages: TrackerMessage) -> None:
         """Messages arrive."""
@@ -72,6 +106,10 @@ class OneNode:
                 leaves.append(event.entry.ref)
         return joins, leaves
 
+    def up(self) -> list[OriginId]:
+        """The origins that it believes to live."""
+        return [peer.origin for peer in self.replication.peers if peer.is_up]
+
     def peer(self, who: OriginId) -> Peer | None:
         """What it knows of another origin; None if nothing."""
         return next((peer for peer in self.replication.peers if peer.origin == who), None)
@@ -86,15 +124,15 @@ def origin(name: str, incarnation: int = 1) -> OriginId:
     return OriginId(name, incarnation, 256 * ord(name) + incarnation)
 
 
-def add(theirs: Slice, key: str, topic: str = "room:1") -> str:
+def add(theirs: Slice, key: str, topic: str = "room:1", *, tracker: str = "") -> str:
     """Another node tracks something; return the ref."""
     meta = f'{{"phx_ref":"{theirs.next_ref}"}}'.encode()
-    return theirs.add(topic, key, meta, owner=theirs.seq + 1).ref
+    return theirs.add(topic, key, meta, owner=theirs.seq + 1, tracker=tracker).ref
 
 
-def heartbeat(theirs: Slice) -> Heartbeat:
+def heartbeat(theirs: Slice, *, versions: tuple[int, int] = VERSIONS, link: str = "") -> Heartbeat:
     """What another node says of itself."""
-    return Heartbeat(theirs.origin, theirs.seq, 0)
+    return Heartbeat(theirs.origin, theirs.seq, 0, versions, link)
 
 
 def changes(theirs: Slice, start: int = 0) -> Changes:
