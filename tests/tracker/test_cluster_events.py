@@ -50,6 +50,21 @@ def test_what_others_say_of_a_node_is_no_event():
     assert node.replication.events() == [PeerUp(B)]
 
 
+def test_what_others_say_of_a_node_that_is_down_is_no_event():
+    """It stays down until it is heard, or answers."""
+    node, theirs = OneNode(), Slice(B)
+    add(theirs, "alice")
+    node.hear(Hello(B, 0))
+    node.advance(DOWN + 5, Hello(origin("c"), 0))
+    assert node.up() == [origin("c")]
+    node.replication.events()
+
+    node.hear(Digest(origin("c"), ((B, 1),)), transfer(origin("c"), theirs))
+
+    assert node.replication.events() == []
+    assert node.up() == [origin("c")]
+
+
 def test_a_node_is_down_once():
     """A long silence is one event."""
     node = OneNode()

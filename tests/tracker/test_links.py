@@ -45,6 +45,7 @@ def test_a_dead_link_is_asked_after(word):
     """Whoever said that a link is its own is asked when it is gone, and down without an answer."""
     node = OneNode()
     node.hear(word)
+    node.advance(1.0)
 
     assert lose(node, "way-b") == {B}
     assert node.up() == [B]

@@ -111,6 +111,22 @@ def test_who_comes_back_is_asked_as_for_the_first_time():
     assert pauses[0] <= OPTIONS.request_timeout * (1 + JITTER) + STEP
 
 
+# What is announced.
+
+
+def test_a_hello_announces_what_was_broadcast():
+    """Nobody asks for changes that are about to be broadcast to all."""
+    node = OneNode()
+    node.hear()
+    node.said(Hello)
+    node.tracker.track("room:1", "alice", {}, owner=1)
+
+    node.replication.link_up("b", node.now)
+    node.hear(Hello(C, 0))
+
+    assert [(to, hello.seq) for to, hello in node.said(Hello)] == [("b", 0), ("c", 0)]
+
+
 # Whom.
 
 

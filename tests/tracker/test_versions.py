@@ -171,6 +171,8 @@ def test_a_kind_of_a_later_version_is_skipped(kind):
         b"\x91",
         b"\xff\xff",
         msgspec.msgpack.encode({"kind": 99}),
+        msgspec.msgpack.encode({99: "a"}),
+        msgspec.msgpack.encode("c"),
         msgspec.msgpack.encode(["99"]),
         msgspec.msgpack.encode([-1]),
         msgspec.msgpack.encode([LAST_KIND]),

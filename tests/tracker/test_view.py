@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from roost.crdt.slice import Slice
+from roost.exceptions import NotTracked
 from roost.tracker.messages import (
     Changes,
     Digest,
@@ -187,6 +190,22 @@ def test_presences_in_two_trackers_are_no_update():
 
     assert kinds(node.tracker) == [Left]
     assert kinds(games) == [Joined]
+
+
+def test_what_others_track_cannot_be_changed_here():
+    """An owner here may have the number of one elsewhere, and what that one tracks is not its."""
+    node, theirs = OneNode(), Slice(origin("b"))
+    add(theirs, "alice")  # for the owner 1
+    node.hear(heartbeat(theirs), changes(theirs))
+    assert keys(node.tracker) == ["alice"]
+
+    assert not node.tracker.untrack("room:1", "alice", owner=1)
+    assert node.tracker.untrack_owner(1) == 0
+    with pytest.raises(NotTracked):
+        node.tracker.update("room:1", "alice", {"n": 1}, owner=1)
+
+    assert keys(node.tracker) == ["alice"]
+    assert node.tracker.own.seq == 0
 
 
 # What we track.
