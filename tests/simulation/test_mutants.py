@@ -280,6 +280,17 @@ def test_parts_are_bounded_in_bytes():
     assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
 
 
+def test_topics_and_keys_count_in_the_size_of_a_part():
+    """parts_of_any_text: long texts make more parts, as large metas do."""
+    half = "x" * (MAX_PART_SIZE // 2)
+    entries = [
+        *(Entry(half, "alice", b"{}", n, "r", n) for n in range(1, 3)),
+        *(Entry(ROOM, half, b"{}", n, "r", n) for n in range(3, 5)),
+    ]
+
+    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
+
+
 def test_parts_are_bounded_in_entries():
     """parts_without_bound: many removals make more parts."""
     removed = tuple(range(2 * MAX_PART_COUNT + 1))

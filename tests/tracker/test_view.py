@@ -234,6 +234,27 @@ def test_an_owner_ends_in_each_tracker_by_itself():
     assert (keys(node.tracker), keys(games)) == ([], ["alice"])
 
 
+def test_what_a_tracker_tracked_ends_with_it():
+    """It leaves on all other nodes, once; here it stays to be read, and is no event."""
+    here, there = OneNode(), OneNode(origin("b"))
+    ours, theirs = here.add_tracker("games"), there.add_tracker("games")
+    here.tracker.track("room:1", "alice", {}, owner=1)
+    ours.track("room:1", "bob", {}, owner=1)
+    here.advance(2.0)
+    talk(here, there)
+    ours.events()
+
+    here.replication.remove_tracker(ours)
+    ours.end()
+    ours.end()
+    here.advance(2.0)
+    talk(here, there)
+
+    assert (keys(ours), kinds(ours)) == (["bob"], [])
+    assert (keys(there.tracker), keys(theirs)) == (["alice"], [])
+    assert kinds(theirs) == [Joined, Left]
+
+
 def test_a_presence_reaches_the_tracker_of_its_name_elsewhere():
     """Tracked, updated or renewed, what a tracker tracks is shown by its namesakes."""
     here, there = OneNode(), OneNode(origin("b"))
