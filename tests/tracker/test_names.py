@@ -67,6 +67,18 @@ def test_a_renamed_node_is_told_of_its_later_life():
     assert [to for to, _ in node.said(Superseded)] == ["b"]
 
 
+def test_who_is_superseded_itself_is_believed():
+    """Two nodes with old ids tell each other of the higher ones; neither waits for the other."""
+    node = OneNode()
+    node.hear(Hello(origin("c", 2), 0))
+    node.said(Hello)
+
+    node.hear(Superseded(C, origin("a", 9)))
+
+    assert node.tracker.origin.incarnation == 10
+    assert node.said(Superseded) == []
+
+
 def test_a_renamed_node_is_asked_whether_it_lives():
     """A digest that names it leads to a probe, directly and through others."""
     node = OneNode()

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from roost.crdt.slice import Slice
-from roost.tracker.messages import Digest, Heartbeat, Hello, Request, TrackerMessage
+from roost.tracker.messages import Digest, Heartbeat, Hello, Probe, Request, TrackerMessage
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.repair import JITTER
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin
@@ -109,6 +109,21 @@ def test_who_comes_back_is_asked_as_for_the_first_time():
 
     pauses = [after - before for (before, _), (after, _) in pairwise(asked)]
     assert pauses[0] <= OPTIONS.request_timeout * (1 + JITTER) + STEP
+
+
+def test_who_comes_back_is_not_shown_on_hearsay():
+    """Others may know less of it than there is, so that who left meanwhile would join again."""
+    node, theirs = OneNode(), behind()
+    node.hear(heartbeat(theirs), changes(theirs), Hello(C, 0))
+    node.advance(OPTIONS.down_period + 5, Hello(C, 0))
+    assert node.up() == [C]
+
+    node.hear(Probe(B, origin("d"), 9), Digest(C, ((B, 1), (C, 0))))
+    assert node.up() == [B, C]
+    assert list(node.tracker.keys("room:1")) == []
+
+    node.hear(heartbeat(theirs))
+    assert list(node.tracker.keys("room:1")) == ["alice"]
 
 
 # What is announced.
