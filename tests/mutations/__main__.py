@@ -20,7 +20,14 @@ import msgspec
 from tests.mutations.mutants import ROOT, Mutant, load_mutants
 
 TESTS: Final = ("simulation", "tracker", "crdt")
-OPTIONS: Final = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.mutations.quick")
+OPTIONS: Final = (
+    "-x",
+    "-q",
+    "--tb=no",
+    "--keep-duplicates",  # or the test that is named first is run in its place among all
+    *("-p", "no:cacheprovider"),
+    *("-p", "tests.mutations.quick"),
+)
 TIMEOUT: Final = 600.0  # seconds for one bug; a test that never ends notices as well
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", re.MULTILINE)
 
