@@ -153,6 +153,14 @@ def test_unknown_links_are_not_counted():
     assert lose(node, "way-x", "way-y", "way-b") == {B}
 
 
+def test_a_hint_without_a_link_names_nobody():
+    """Also where peers have not said how their link is called."""
+    node = OneNode()
+    node.hear(linked(B, ""))
+
+    assert lose(node, "") == set()
+
+
 def test_a_peer_that_is_down_already_is_not_asked():
     """Its link is dead, which is no news."""
     node = OneNode()

@@ -141,13 +141,13 @@ def test_the_presences_of_an_incompatible_peer_stay():
     assert list(node.tracker.keys("room:1")) == ["alice"]
 
 
-def test_an_incompatible_peer_counts_like_any_other():
-    """All nodes agree on the version to write, however little some of them have in common."""
+def test_an_incompatible_peer_does_not_count():
+    """What it reads this node cannot write; the others need not do with less for it."""
     node = OneNode(versions=(2, 3))
 
     node.hear(reads("b", 1, 1), reads("c", 2, 3))
 
-    assert node.replication.version == 1
+    assert node.replication.version == 3
 
 
 # What cannot be read.

@@ -350,20 +350,21 @@ class Oracle:
                     raise BrokenPromise(f"{node.name} does not hold what {other.name} hides")
 
     def expect_one_version(self) -> None:
-        """All live nodes write the highest message version that all of them read."""
+        """All live nodes write the highest version that all read who share one with them."""
         nodes = self._simulation.nodes.values()
-        highest = min((node.versions[1] for node in nodes), default=0)
         for node in nodes:
-            if node.replication.version != highest:
-                raise BrokenPromise(
-                    f"{node.name} writes version {node.replication.version}, not {highest}"
-                )
-            lowest = node.versions[0]
-            strangers = {
-                other.replication.origin
+            lowest, highest = node.versions
+            friends = {
+                other.replication.origin: other.versions[1]
                 for other in nodes
-                if other.versions[0] > node.versions[1] or other.versions[1] < lowest
+                if other.versions[0] <= highest and other.versions[1] >= lowest
             }
+            if node.replication.version != min(friends.values()):
+                raise BrokenPromise(
+                    f"{node.name} writes version {node.replication.version}, "
+                    f"not {min(friends.values())}"
+                )
+            strangers = {other.replication.origin for other in nodes} - friends.keys()
             if {each.origin for each in node.replication.incompatible} != strangers:
                 raise BrokenPromise(f"{node.name} does not know who reads nothing of it")
 

@@ -301,7 +301,7 @@ class Members:
             return
         up = self.up()
         suspects = [peer for peer in up if peer.link == link]  # several, if one was cloned
-        if not suspects:
+        if not link or not suspects:
             return
         now, grace = self._node.clock.now, self._node.options.probe_grace
         self._lost_links = {each: at for each, at in self._lost_links.items() if at > now - grace}

@@ -282,20 +282,23 @@ class ReplicationProtocol:
 
     @property
     def version(self) -> int:
-        """The highest message version that this node and all peers that are up read."""
-        return min([self._versions[1], *(peer.versions[1] for peer in self._members.up())])
+        """The highest message version that this node and all peers that are up read.
+
+        Those that share none with it do not count: nothing that it writes would be read by them.
+        """
+        peers = [peer for peer in self._members.up() if self._shares_version(peer)]
+        return min([self._versions[1], *(peer.versions[1] for peer in peers)])
 
     @property
     def incompatible(self) -> Sequence[Peer]:
         """Peers that are up and share no message version with this node: they know of each other,
         and nothing else.
         """
+        return [peer for peer in self._members.up() if not self._shares_version(peer)]
+
+    def _shares_version(self, peer: Peer) -> bool:
         lowest, highest = self._versions
-        return [
-            peer
-            for peer in self._members.up()
-            if peer.versions[0] > highest or peer.versions[1] < lowest
-        ]
+        return peer.versions[0] <= highest and peer.versions[1] >= lowest
 
     # What happens to others.
 
