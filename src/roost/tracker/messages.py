@@ -266,9 +266,10 @@ def _check_origin(origin: OriginId) -> None:
 
 def _check_part(part: Part, origin: OriginId) -> None:
     """Metas go to clients as they are: they must be JSON, and carry the ref of their entry."""
+    prefix = origin.ref_prefix
     for row in part.added:
         decoded = decode_json(row.meta)
-        if type(decoded) is not dict or decoded.get("phx_ref") != origin.ref(row.seq):
+        if type(decoded) is not dict or decoded.get("phx_ref") != f"{prefix}{row.seq:x}":
             raise ValueError("not the meta of its entry")
 
 
