@@ -11,7 +11,7 @@ import pytest
 
 from roost import Channel, Endpoint, Presence, PubSub, Socket, Tracker
 from roost.exceptions import ConfigurationError
-from roost.presence.changes import Update
+from roost.presence.changes import Join, Leave, Update
 from roost.presence.owner import Lease
 from roost.testing import ChannelCase, JoinedCase
 from tests.pubsub.nodes import Network, NodeAdapter
@@ -136,6 +136,42 @@ async def test_an_update_is_one_step_on_every_node():
             change = await anext(watch)
             assert isinstance(change, Update)
             assert (change.old_meta["typing"], change.meta["typing"]) == (False, True)
+
+
+@virtually
+async def test_callbacks_run_on_every_node_and_know_whose_it_is():
+    """What only one node shall do is done where a change is local."""
+    told: list[tuple[str, str, bool]] = []
+
+    class Telling(Online):
+        def __init__(self, node: str) -> None:
+            super().__init__(name="telling")
+            self.node = node
+
+        def on_join(self, join: Join) -> None:
+            told.append((self.node, "join", join.is_local))
+
+        def on_update(self, update: Update) -> None:
+            told.append((self.node, "update", update.is_local))
+
+        def on_leave(self, leave: Leave) -> None:
+            told.append((self.node, "leave", leave.is_local))
+
+    async with nodes("a", "b") as (a, b):
+        here, there = Telling("a"), Telling("b")
+        async with here.running(a.pubsub), there.running(b.pubsub):
+            lease = Lease(here, TOPIC, "alice")
+            here.track(lease, "alice", {}, topic=TOPIC)
+            await soon()
+            here.update(lease, "alice", {"typing": True}, topic=TOPIC)
+            await soon()
+            lease.end()
+            await soon()
+
+    assert sorted(told) == [
+        *(("a", what, True) for what in ("join", "leave", "update")),
+        *(("b", what, False) for what in ("join", "leave", "update")),
+    ]
 
 
 @virtually

@@ -97,11 +97,11 @@ async def test_a_watch_starts_with_everybody_and_goes_on_with_changes():
     assert isinstance(joined, Join)
     ref = joined.meta["phx_ref"]
     first = {"n": 1, "phx_ref": ref}
-    assert joined == Join(TOPIC, "alice", first, is_first=True, version=version + 1)
+    assert joined == Join(TOPIC, "alice", first, is_first=True, version=version + 1, is_local=True)
     assert isinstance(updated, Update)
     second = {"n": 2, "phx_ref": updated.meta["phx_ref"], "phx_ref_prev": ref}
-    assert updated == Update(TOPIC, "alice", second, first, version + 2)
-    assert left == Leave(TOPIC, "bob", bobs_meta, is_last=True, version=version + 3)
+    assert updated == Update(TOPIC, "alice", second, first, version + 2, is_local=True)
+    assert left == Leave(TOPIC, "bob", bobs_meta, is_last=True, version=version + 3, is_local=True)
 
 
 @virtually

@@ -27,6 +27,9 @@ class Join(msgspec.Struct, frozen=True):
         is_first: It is the first presence of its key: in the topic, or anywhere for those who
             watch keys.
         version: Counts the visible changes of this node.
+        is_local: It is tracked on this node. Every node is told of every change: what only one
+            shall do, such as writing to a database, is done where this is true. Nobody does it for
+            a node that died.
     """
 
     topic: str
@@ -34,6 +37,7 @@ class Join(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any]
     is_first: bool
     version: int
+    is_local: bool
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class Update(msgspec.Struct, frozen=True):
         meta: The new one, with ``phx_ref`` and ``phx_ref_prev``.
         old_meta: The one before.
         version: Counts the visible changes of this node.
+        is_local: As for ``Join``.
     """
 
     topic: str
@@ -52,6 +57,7 @@ class Update(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any]
     old_meta: Mapping[str, Any]
     version: int
+    is_local: bool
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -64,6 +70,7 @@ class Leave(msgspec.Struct, frozen=True):
         is_last: It was the last presence of its key: in the topic, or anywhere for those who
             watch keys.
         version: Counts the visible changes of this node.
+        is_local: As for ``Join``.
     """
 
     topic: str
@@ -71,6 +78,7 @@ class Leave(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any]
     is_last: bool
     version: int
+    is_local: bool
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -89,21 +97,28 @@ class Snapshot(msgspec.Struct, frozen=True):
 Change: TypeAlias = Join | Update | Leave
 
 
-def change_of(event: TrackerEvent) -> Change:
+def change_of(event: TrackerEvent, own_prefix: str) -> Change:
     """What an event of the tracker means to an application.
+
+    Args:
+        event: The event.
+        own_prefix: Begins the refs of what this node tracks.
 
     Example:
         >>> from roost.crdt.entry import Entry
         >>> alice = Entry("room:1", "alice", b'{"phx_ref":"r1"}', 1, "r", 1)
-        >>> change_of(Joined(alice, version=1, is_first=True)).meta
+        >>> change_of(Joined(alice, version=1, is_first=True), "r").meta
         {'phx_ref': 'r1'}
     """
     match event:
         case Joined(entry, version, is_first):
-            return Join(entry.topic, entry.key, decode_meta(entry.meta), is_first, version)
+            meta, is_local = decode_meta(entry.meta), entry.ref_prefix == own_prefix
+            return Join(entry.topic, entry.key, meta, is_first, version, is_local)
         case Updated(old, new, version):
-            return Update(new.topic, new.key, decode_meta(new.meta), decode_meta(old.meta), version)
+            meta, is_local = decode_meta(new.meta), new.ref_prefix == own_prefix
+            return Update(new.topic, new.key, meta, decode_meta(old.meta), version, is_local)
         case Left(entry, version, is_last):
-            return Leave(entry.topic, entry.key, decode_meta(entry.meta), is_last, version)
+            meta, is_local = decode_meta(entry.meta), entry.ref_prefix == own_prefix
+            return Leave(entry.topic, entry.key, meta, is_last, version, is_local)
         case _:
             raise AssertionError(f"unknown event of the tracker: {event!r}")

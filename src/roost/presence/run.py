@@ -156,8 +156,9 @@ class PresenceRun:
                 self._last_seen.seen(entry.key, time.time())
         self._watches.note(events)
         if self._callbacks is not None:
+            own_prefix = self.tracker.origin.ref_prefix
             for event in events:
-                self._callbacks.note(change_of(event))
+                self._callbacks.note(change_of(event, own_prefix))
 
     # Reading.
 

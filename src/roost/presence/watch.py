@@ -179,7 +179,7 @@ class Watches:
     def _note_topic(self, event: TrackerEvent, entry: Entry) -> None:
         watches = self._by_topic.get(entry.topic)
         if watches is not None:
-            change = change_of(event)
+            change = change_of(event, self._tracker.origin.ref_prefix)
             for watch in tuple(watches):
                 watch.note(change)
 
@@ -195,7 +195,7 @@ class Watches:
         watches = self._by_key.get(entry.key)
         if watches is None:
             return
-        change = change_of(event)
+        change = change_of(event, self._tracker.origin.ref_prefix)
         if isinstance(change, Join):
             change = msgspec.structs.replace(change, is_first=is_edge)
         elif isinstance(change, Leave):
