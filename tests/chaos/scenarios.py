@@ -1,0 +1,277 @@
+"""What goes wrong, and what is to be right afterwards, within what time (docs/chaos.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.cluster import Cluster, Fault, Node
+from tests.chaos.network import Namespaces
+
+__all__ = ["FULL", "SHORT", "Scenario", "Step", "play", "shut_down"]
+
+QUIET_PERIOD: Final = 2.5  # seconds in which no counter may grow
+TERMINATION_BOUND: Final = 3.0  # seconds
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that took its time.
+
+    Args:
+        what: In a few words.
+        seconds: How long it took.
+        bound: How long it may take.
+        ghosts: How many that somebody showed meanwhile were not there.
+    """
+
+    what: str
+    seconds: float
+    bound: float
+    ghosts: int = 0
+
+
+Scenario = Callable[[Cluster], Awaitable[Sequence[Step]]]
+
+
+async def play(cluster: Cluster, scenario: Scenario) -> list[Step]:
+    """Play one, and see that it leaves nothing behind.
+
+    Raises:
+        Fault: A promise is broken.
+    """
+    steps = list(await scenario(cluster))
+    await cluster.until_right(cluster.repair_bound)
+    async with cluster.quiet():
+        await cluster.until_right(cluster.repair_bound)
+        healthy = await cluster.until_healthy(cluster.heal_bound)
+        steps.append(Step("health is whole", healthy, cluster.heal_bound))
+        await _until_counters_rest(cluster)
+        await cluster.until_right(0)
+    if errors := cluster.tracebacks():
+        raise Fault("a node logged an error:\n" + "\n".join(errors))
+    return steps
+
+
+async def _until_counters_rest(cluster: Cluster) -> None:
+    """Wait until nothing more is dropped, or found to have been: the next message shows a gap."""
+    before, start = await cluster.dropped(), time.monotonic()
+    while True:
+        await asyncio.sleep(QUIET_PERIOD)
+        after = await cluster.dropped()
+        if after == before:
+            return
+        if time.monotonic() - start > 6 * QUIET_PERIOD:
+            raise Fault(f"counters grow though all is quiet: {before}, then {after}")
+        before = after
+
+
+async def shut_down(cluster: Cluster) -> list[Step]:
+    """End all nodes by SIGTERM at once."""
+    processes = [node.process for node in cluster.nodes]
+    seconds = await asyncio.gather(*(node.terminate() for node in cluster.nodes))
+    left = [process for process in processes if process.is_running()]
+    if left:
+        raise Fault(f"processes are left behind: {left}")
+    if errors := cluster.tracebacks():
+        raise Fault("a node logged an error:\n" + "\n".join(errors))
+    return [Step("all have ended", max(seconds), TERMINATION_BOUND)]
+
+
+async def _right(cluster: Cluster, what: str, bound: float) -> Step:
+    seconds = await cluster.until_right(bound)
+    return Step(what, seconds, bound, cluster.most_ghosts)
+
+
+def _victim(cluster: Cluster) -> Node:
+    return cluster.rng.choice(cluster.nodes)
+
+
+async def _churn_for(seconds: float) -> None:
+    """Let tabs come and go for a while: this is the fault's duration, not a wait for anything."""
+    await asyncio.sleep(seconds)
+
+
+async def kill(cluster: Cluster) -> Sequence[Step]:
+    """A node is killed; its tabs go elsewhere; it starts again."""
+    node = _victim(cluster)
+    await _churn_for(1)
+    await node.kill()
+    gone = await _right(cluster, "its presences are gone", cluster.gone_bound)
+    await node.start()
+    await cluster.go_home(node)
+    back = await _right(cluster, "its successor is right", cluster.heal_bound)
+    return [gone, back]
+
+
+async def blink(cluster: Cluster) -> Sequence[Step]:
+    """A node is stopped for less time than makes it suspect: nobody may leave."""
+    node = _victim(cluster)
+    async with cluster.quiet():
+        await cluster.until_right(cluster.repair_bound)
+        node.stop()
+        node.is_reachable = True  # it is believed to live, and so are those on it
+        ends_at = time.monotonic() + 1.3 * cluster.options.heartbeat_period
+        while time.monotonic() < ends_at:
+            if wrong := cluster.wrong():
+                raise Fault(f"a short stop was noticed: {wrong}")
+            await asyncio.sleep(0.02)
+        node.resume()
+    return [await _right(cluster, "right again", cluster.repair_bound)]
+
+
+def pause(seconds: float) -> Scenario:
+    """A node is stopped for a while; its presences leave, and come back with it."""
+
+    async def scenario(cluster: Cluster) -> Sequence[Step]:
+        node = _victim(cluster)
+        node.stop()
+        start = time.monotonic()
+        gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
+        await _churn_for(max(0.0, start + seconds - time.monotonic()))
+        node.resume()
+        return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
+
+    return scenario
+
+
+async def restart_engine(cluster: Cluster) -> Sequence[Step]:
+    """The engine is killed and starts again; without one, a seed is and does."""
+    server = cluster.server
+    if server is None:
+        seed = cluster.nodes[0]
+        await seed.kill()
+        await _churn_for(1)
+        await seed.start()
+        await cluster.go_home(seed)
+        return [await _right(cluster, "right with the new seed", cluster.heal_bound)]
+    await server.stop()
+    await _churn_for(2)
+    await server.start()
+    return [await _right(cluster, "right with the engine", cluster.heal_bound)]
+
+
+def cut(seconds: float) -> Scenario:
+    """A node is cut off from the others, and from the engine; its clients stay."""
+
+    async def scenario(cluster: Cluster) -> Sequence[Step]:
+        network = cluster.network
+        assert isinstance(network, Namespaces), "only these can be cut"
+        node = _victim(cluster)
+        network.cut(node.number)
+        node.is_reachable = False
+        start = time.monotonic()
+        gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
+        await _churn_for(max(0.0, start + seconds - time.monotonic()))
+        network.heal(node.number)
+        node.is_reachable = True
+        return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
+
+    return scenario
+
+
+async def rolling_restart(cluster: Cluster) -> Sequence[Step]:
+    """Every node is stopped in order and started again, one after the other."""
+    ends, gone, back = [], [], []
+    for node in cluster.nodes:
+        ends.append(Step("a node has ended", await node.terminate(), TERMINATION_BOUND))
+        gone.append(await _right(cluster, "its presences are gone", cluster.repair_bound))
+        await node.start()
+        await cluster.go_home(node)
+        back.append(await _right(cluster, "its successor is right", cluster.heal_bound))
+    return [max(steps, key=lambda step: step.seconds) for steps in (ends, gone, back)]
+
+
+def fall_behind(change_count: int) -> Scenario:
+    """A node is stopped while others change more than their log of changes holds."""
+    kept = min(1_000, change_count // 10)
+
+    async def scenario(cluster: Cluster) -> Sequence[Step]:
+        node = _victim(cluster)
+        others = [each for each in cluster.nodes if each is not node]
+        source = cluster.rng.choice(others)
+        node.stop()
+        await source.ask(f"/storm?changes={change_count}&kept={kept}", "POST", timeout=60)
+        node.resume()
+        bound = cluster.heal_bound + 5  # the snapshot, and what waits in sockets
+
+        async def until_counted(count: int) -> Step:
+            start = time.monotonic()
+            while True:
+                counts = [
+                    await each.ask("/count?topic=room:storm", timeout=30) for each in cluster.nodes
+                ]
+                if set(counts) == {count}:
+                    return Step(f"all have {count} of the storm", time.monotonic() - start, bound)
+                if time.monotonic() - start > bound:
+                    raise Fault(f"expected {count} of the storm everywhere, got {counts}")
+                await asyncio.sleep(0.05)
+
+        caught_up = await until_counted(kept)
+        right = await _right(cluster, "right again", bound)
+        await source.ask("/calm", "POST")
+        return [caught_up, right, await until_counted(0)]
+
+    return scenario
+
+
+async def twins(cluster: Cluster) -> Sequence[Step]:
+    """A second node has the name of a first: one of the two says so, and takes another."""
+    node = _victim(cluster)
+    place = len(cluster.nodes) + 1
+    cluster.network.add(place)
+    twin = cluster.new_node(node.name, place)
+    await twin.start()
+    cluster.nodes.append(twin)
+    try:
+        renamed = Step(
+            "all names are unlike",
+            await cluster.until(_names_are_unlike, cluster.heal_bound),
+            cluster.heal_bound,
+        )
+        tabs = [cluster.open("alice", twin), cluster.open(None, twin)]
+        cluster.tabs += tabs
+        right = await _right(cluster, "all lists are right", cluster.heal_bound)
+        for tab in tabs:
+            await cluster.close(tab)
+    finally:
+        await twin.terminate()
+        cluster.nodes.remove(twin)
+    await node.terminate()  # it is to have its own name again
+    await node.start()
+    await cluster.go_home(node)
+    alone = await _right(cluster, "right without the twin", cluster.heal_bound)
+    return [renamed, right, alone]
+
+
+def _names_are_unlike(reports: list[dict[str, object]]) -> str | None:
+    names = [report["node"] for report in reports]
+    renamed = [report["node"] for report in reports if report["is_renamed"]]
+    if len(set(names)) < len(names) or not renamed:
+        return f"expected different names and a new one, got {names}; new are {renamed}"
+    return None
+
+
+FULL: Final[dict[str, Scenario]] = {
+    "kill -9 of a node": kill,
+    "SIGSTOP for 2 s": blink,
+    "SIGSTOP for 10 s": pause(10),
+    "SIGSTOP for 40 s": pause(40),
+    "engine, or a seed, killed and restarted": restart_engine,
+    "link cut for 10 s": cut(10),
+    "link cut for 40 s": cut(40),
+    "rolling restart of all nodes": rolling_restart,
+    "behind by 100,000 changes": fall_behind(100_000),
+    "two nodes of one name": twins,
+}
+
+SHORT: Final[dict[str, Scenario]] = {
+    "kill -9 of a node": kill,
+    "SIGSTOP for a moment": blink,
+    "SIGSTOP for 4 s": pause(4),
+    "engine, or a seed, killed and restarted": restart_engine,
+    "rolling restart of all nodes": rolling_restart,
+}
