@@ -7,6 +7,7 @@
 #              as some shells export a HOST that is another thing
 #   WORKERS= CLUSTER= NODE=  of the interop app: how many processes it has, the URL of what is
 #              between nodes, and the name of this one
+#   ENGINE= RUNS=  of the chaos tests: redis, nats or zenoh, and how many times they are played
 #   SEEDS=     how many random histories of a cluster `make simulate` plays
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
 #              for uv in `make lock`, for the planted bugs in `make mutate`
@@ -18,6 +19,8 @@ HOST := 127.0.0.1
 PORT ?= 4000
 WORKERS ?= 1
 SEEDS ?= 10000
+ENGINE ?= zenoh
+RUNS ?= 10
 ARGS ?=
 
 BIN := .venv/bin
@@ -27,7 +30,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT) \
     --no-access-log --ws-per-message-deflate false --ws-ping-interval 0
 
-.PHONY: help demo interop test lint format lock bench simulate clean
+.PHONY: help demo interop test lint format lock bench simulate chaos clean
 
 help: ## list what there is to do (this)
 	@echo "make VERB, where VERB is one of:"
@@ -65,6 +68,9 @@ bench: .venv/dev ## run the benchmarks
 
 simulate: .venv/dev ## play SEEDS (10000) random histories of a cluster under all faults
 	$(BIN)/python -m tests.simulation $(SEEDS)
+
+chaos: .venv/dev ## let a real cluster over ENGINE (zenoh) fail in every way, RUNS (10) times
+	$(BIN)/python -m tests.chaos $(ENGINE) --runs $(RUNS)
 
 # What is pinned stays pinned: `make lock ARGS=--upgrade` takes the newest releases.
 # server.txt is made within dev.txt, so that both fit into one .venv in either order.
