@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import replication, rooms, tracker
+from bench import nodes, replication, rooms, tracker
 
-BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms, "replication": replication}
+BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms, "replication": replication, "nodes": nodes}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -187,14 +187,16 @@ def cut(seconds: float) -> Scenario:
 
 async def rolling_restart(cluster: Cluster) -> Sequence[Step]:
     """Every node is stopped in order and started again, one after the other."""
-    ends, gone, back = [], [], []
+    ends, gone, forgotten, back = [], [], [], []
     for node in cluster.nodes:
         ends.append(Step("a node has ended", await node.terminate(), TERMINATION_BOUND))
-        gone.append(await _right(cluster, "its presences are gone", cluster.slack))  # a goodbye
+        gone.append(await _right(cluster, "its presences are gone", cluster.slack))
+        seconds = await cluster.until_healthy(cluster.slack)  # it said goodbye
+        forgotten.append(Step("others have forgotten it", seconds, cluster.slack))
         await node.start()
         await cluster.go_home(node)
         back.append(await _right(cluster, "its successor is right", cluster.heal_bound))
-    return [max(steps, key=lambda step: step.seconds) for steps in (ends, gone, back)]
+    return [max(steps, key=lambda step: step.seconds) for steps in (ends, gone, forgotten, back)]
 
 
 def fall_behind(change_count: int) -> Scenario:
