@@ -2,9 +2,9 @@
 
 The full form needs cuts that look like cuts: packets vanish, and nobody is told. So each node has
 a network namespace with two ways out, *front* for its clients and *back* for other nodes and the
-engine. A cut takes the node's port off the bridge that is the back. All of it lies in namespaces
-of this process (``enter``), so that nothing is left behind however it ends, and no right is needed
-but to make user namespaces.
+engine. A cut takes the node's port off the bridge that is the back. All of it, processes
+included, lies in namespaces of this process (``enter``), so that nothing is left behind however it
+ends, and no right is needed but to make user namespaces.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def enter() -> None:
         ["--user", "--map-root-user"],
     )  # as root; else as root of a namespace
     for way in ways:
-        command = [unshare or "unshare", *way, "--net", "--mount"]
+        command = [unshare or "unshare", *way, "--net", "--mount", "--pid", "--fork"]
+        command += ["--mount-proc", "--kill-child"]
         if unshare and subprocess.run([*command, "true"], capture_output=True).returncode == 0:
             module = [sys.executable, "-m", "tests.chaos", *sys.argv[1:]]
             os.execve(unshare, [*command, *module], {**os.environ, _ENTERED: "1"})
