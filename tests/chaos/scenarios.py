@@ -107,6 +107,15 @@ async def _churn_for(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _nobody_notices(cluster: Cluster, seconds: float) -> None:
+    """While nobody comes or goes, all lists stay as they are."""
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        if wrong := cluster.wrong():
+            raise Fault(f"a fault was taken for somebody's leave: {wrong}")
+        await asyncio.sleep(0.02)
+
+
 async def kill(cluster: Cluster) -> Sequence[Step]:
     """A node is killed; its tabs go elsewhere; it starts again."""
     node = _victim(cluster)
@@ -126,11 +135,7 @@ async def blink(cluster: Cluster) -> Sequence[Step]:
         await cluster.until_right(cluster.repair_bound)
         node.stop()
         node.is_reachable = True  # it is believed to live, and so are those on it
-        ends_at = time.monotonic() + 1.3 * cluster.options.heartbeat_period
-        while time.monotonic() < ends_at:
-            if wrong := cluster.wrong():
-                raise Fault(f"a short stop was noticed: {wrong}")
-            await asyncio.sleep(0.02)
+        await _nobody_notices(cluster, 1.3 * cluster.options.heartbeat_period)
         node.resume()
     return [await _right(cluster, "right again", cluster.repair_bound)]
 
@@ -151,7 +156,10 @@ def pause(seconds: float) -> Scenario:
 
 
 async def restart_engine(cluster: Cluster) -> Sequence[Step]:
-    """The engine is killed and starts again; without one, a seed is and does."""
+    """The engine is killed and starts again; without one, a seed is and does.
+
+    While an engine is away nobody may leave: that we are cut off says nothing about others.
+    """
     server = cluster.server
     if server is None:
         seed = cluster.nodes[0]
@@ -160,8 +168,11 @@ async def restart_engine(cluster: Cluster) -> Sequence[Step]:
         await seed.start()
         await cluster.go_home(seed)
         return [await _right(cluster, "right with the new seed", cluster.heal_bound)]
-    await server.stop()
-    await _churn_for(2)
+    async with cluster.quiet():
+        await cluster.until_right(cluster.repair_bound)
+        await server.stop()
+        await _nobody_notices(cluster, 1.0)
+    await _churn_for(1)
     await server.start()
     return [await _right(cluster, "right with the engine", cluster.heal_bound)]
 
