@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -140,16 +141,32 @@ async def blink(cluster: Cluster) -> Sequence[Step]:
     return [await _right(cluster, "right again", cluster.repair_bound)]
 
 
+@asynccontextmanager
+async def _stopped(node: Node) -> AsyncIterator[None]:
+    node.stop()
+    yield
+    node.resume()
+
+
+@asynccontextmanager
+async def _cut(cluster: Cluster, node: Node) -> AsyncIterator[None]:
+    network = cluster.network
+    assert isinstance(network, Namespaces), "only these can be cut"
+    network.cut(node.number)
+    node.is_reachable = False
+    yield
+    network.heal(node.number)
+    node.is_reachable = True
+
+
 def pause(seconds: float) -> Scenario:
     """A node is stopped for a while; its presences leave, and come back with it."""
 
     async def scenario(cluster: Cluster) -> Sequence[Step]:
-        node = _victim(cluster)
-        node.stop()
         start = time.monotonic()
-        gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
-        await _churn_for(max(0.0, start + seconds - time.monotonic()))
-        node.resume()
+        async with _stopped(_victim(cluster)):
+            gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
+            await _churn_for(max(0.0, start + seconds - time.monotonic()))
         return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
 
     return scenario
@@ -181,16 +198,10 @@ def cut(seconds: float) -> Scenario:
     """A node is cut off from the others, and from the engine; its clients stay."""
 
     async def scenario(cluster: Cluster) -> Sequence[Step]:
-        network = cluster.network
-        assert isinstance(network, Namespaces), "only these can be cut"
-        node = _victim(cluster)
-        network.cut(node.number)
-        node.is_reachable = False
         start = time.monotonic()
-        gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
-        await _churn_for(max(0.0, start + seconds - time.monotonic()))
-        network.heal(node.number)
-        node.is_reachable = True
+        async with _cut(cluster, _victim(cluster)):
+            gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
+            await _churn_for(max(0.0, start + seconds - time.monotonic()))
         return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
 
     return scenario
@@ -210,37 +221,41 @@ async def rolling_restart(cluster: Cluster) -> Sequence[Step]:
     return [max(steps, key=lambda step: step.seconds) for steps in (ends, gone, forgotten, back)]
 
 
-def fall_behind(change_count: int) -> Scenario:
-    """A node is stopped while others change more than their log of changes holds."""
+def fall_behind(change_count: int, *, cut_seconds: float = 0.0) -> Scenario:
+    """A node misses more changes of another than the log of changes holds.
+
+    It is stopped meanwhile, so that much of them waits in sockets; or it is cut off for so long
+    that all is lost.
+    """
     kept = min(1_000, change_count // 10)
 
     async def scenario(cluster: Cluster) -> Sequence[Step]:
         node = _victim(cluster)
-        others = [each for each in cluster.nodes if each is not node]
-        source = cluster.rng.choice(others)
-        node.stop()
-        await source.ask(f"/storm?changes={change_count}&kept={kept}", "POST", timeout=60)
-        node.resume()
+        source = cluster.rng.choice([each for each in cluster.nodes if each is not node])
+        start = time.monotonic()
+        fault = _cut(cluster, node) if cut_seconds else _stopped(node)
+        async with fault:
+            await source.ask(f"/storm?changes={change_count}&kept={kept}", "POST", timeout=60)
+            await _churn_for(max(0.0, start + cut_seconds - time.monotonic()))
         bound = cluster.heal_bound + 5  # the snapshot, and what waits in sockets
-
-        async def until_counted(count: int) -> Step:
-            start = time.monotonic()
-            while True:
-                counts = [
-                    await each.ask("/count?topic=room:storm", timeout=30) for each in cluster.nodes
-                ]
-                if set(counts) == {count}:
-                    return Step(f"all have {count} of the storm", time.monotonic() - start, bound)
-                if time.monotonic() - start > bound:
-                    raise Fault(f"expected {count} of the storm everywhere, got {counts}")
-                await asyncio.sleep(0.05)
-
-        caught_up = await until_counted(kept)
+        caught_up = await _until_counted(cluster, kept, bound)
         right = await _right(cluster, "right again", bound)
         await source.ask("/calm", "POST")
-        return [caught_up, right, await until_counted(0)]
+        return [caught_up, right, await _until_counted(cluster, 0, bound)]
 
     return scenario
+
+
+async def _until_counted(cluster: Cluster, count: int, bound: float) -> Step:
+    start = time.monotonic()
+    while True:
+        paths = (each.ask("/count?topic=room:storm", timeout=30) for each in cluster.nodes)
+        counts = await asyncio.gather(*paths)
+        if set(counts) == {count}:
+            return Step(f"all have {count} of the storm", time.monotonic() - start, bound)
+        if time.monotonic() - start > bound:
+            raise Fault(f"expected {count} of the storm everywhere, got {counts}")
+        await asyncio.sleep(0.05)
 
 
 async def twins(cluster: Cluster) -> Sequence[Step]:
@@ -290,5 +305,6 @@ FULL: Final[dict[str, Scenario]] = {
     "link cut for 40 s": cut(40),
     "rolling restart of all nodes": rolling_restart,
     "behind by 100,000 changes": fall_behind(100_000),
+    "100,000 changes lost in a cut": fall_behind(100_000, cut_seconds=10),
     "two nodes of one name": twins,
 }
