@@ -46,8 +46,8 @@ class UserSocket(Socket):
 
 
 pubsub = PubSub(
-    os.environ["CLUSTER"],
-    node_name=os.environ["NODE"],
+    os.environ.get("CLUSTER"),
+    node_name=os.environ.get("NODE"),
     replication=msgspec.json.decode(os.environ.get("PERIODS", "{}"), type=ReplicationOptions),
 )
 endpoint = Endpoint({"/": UserSocket}, presences=[users], pubsub=pubsub, check_origin=False)
