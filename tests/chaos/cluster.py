@@ -431,6 +431,11 @@ class Cluster:
         return 1.0
 
     @property
+    def goodbye_bound(self) -> float:
+        """Until a goodbye is heard and believed; without one, a probe would take longer."""
+        return 0.75 * self.options.probe_grace
+
+    @property
     def gone_bound(self) -> float:
         """Until a dead node's presences are gone: its link is seen to die, and it is asked."""
         return self.engine.notice_period + self.options.probe_grace + self.slack

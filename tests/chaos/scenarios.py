@@ -212,9 +212,10 @@ async def rolling_restart(cluster: Cluster) -> Sequence[Step]:
     ends, gone, forgotten, back = [], [], [], []
     for node in cluster.nodes:
         ends.append(Step("a node has ended", await node.terminate(), TERMINATION_BOUND))
-        gone.append(await _right(cluster, "its presences are gone", cluster.slack))
-        seconds = await cluster.until_healthy(cluster.slack)  # it said goodbye
-        forgotten.append(Step("others have forgotten it", seconds, cluster.slack))
+        bound = cluster.goodbye_bound
+        gone.append(await _right(cluster, "its presences are gone", bound))
+        seconds = await cluster.until_healthy(bound)
+        forgotten.append(Step("others have forgotten it", seconds, bound))
         await node.start()
         await cluster.go_home(node)
         back.append(await _right(cluster, "its successor is right", cluster.heal_bound))
