@@ -7,7 +7,10 @@ PERIODS, the periods of replication as JSON; those that are left out have their 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -92,8 +95,17 @@ def health(request: Request) -> JSONResponse:
     return JSONResponse(endpoint.health())
 
 
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Log what happens between nodes, with the time, and run the endpoint."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # the adapter says it all
+    async with endpoint.running():
+        yield
+
+
 app = Starlette(
-    lifespan=endpoint.lifespan,
+    lifespan=lifespan,
     routes=[
         Route("/storm", storm, methods=["POST"]),
         Route("/calm", calm, methods=["POST"]),
