@@ -20,6 +20,7 @@ import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.zenoh import ZenohAdapter, company
+from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
 from tests.pubsub.zenoh_node import NodeProcess
 
@@ -606,3 +607,11 @@ def test_a_missing_engine_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "x86_64-pc-linux-musl")
     with pytest.raises(ConfigurationError, match=r"musl .* redis:// or nats://"):
         ZenohAdapter()
+
+
+async def test_no_connection_lingers(cluster: Cluster):
+    """To close the connection of a peer that was cut off holds up no thread of the engine."""
+    await cluster.nodes("a", "b")
+    assert lingering_count() > 0  # as zenoh has them
+
+    await until(lambda: lingering_count() == 0)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from roost.exceptions import AdapterError, ConfigurationError
+from roost.pubsub.zenoh.linger import stop_lingering
 from roost.pubsub.zenoh.settings import ZenohSettings, key_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ZenohSession:
     ) -> None:
         self._link = link
         self._root = settings.namespace
+        self._connections: set[tuple[str, str]] = set()  # (own end, remote end)
         self._session = _open(settings, listen=listen, connect=connect)
         try:
             self._declare(node_name, on_message, on_link)
@@ -155,8 +157,15 @@ class ZenohSession:
             )
 
     def peers(self) -> list[str]:
-        """The remote ends of all connections, for example ``tcp/10.0.0.5:7447``."""
-        return [link.dst for link in self._session.info.links()]
+        """The remote ends of all connections, for example ``tcp/10.0.0.5:7447``.
+
+        It has to be asked for now and then: what is found to be new is kept from lingering.
+        """
+        connections = {(link.src, link.dst) for link in self._session.info.links()}
+        if not connections <= self._connections:
+            stop_lingering()
+        self._connections = connections
+        return [remote for _, remote in connections]
 
     @property
     def is_open(self) -> bool:
