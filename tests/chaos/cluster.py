@@ -365,6 +365,13 @@ class Cluster:
                 found[f"{tab.name} at {self.places[tab].name}"] = _difference(shown, live)
         return found
 
+    def lost_sight(self) -> dict[str, list[Life]]:
+        """Which of those that stay and can be reached are missing from whose list."""
+        present = [tab for tab in self.tabs if self.places[tab].is_reachable and tab.is_settled]
+        live = {tab.life for tab in present}
+        lists = {f"{tab.name} at {self.places[tab].name}": live - {*tab.shown} for tab in present}
+        return {who: sorted(missing) for who, missing in lists.items() if missing}
+
     def _ghost_count(self) -> int:
         present = [tab for tab in (*self.tabs, *self.churning) if self.places[tab].is_reachable]
         live = {tab.life for tab in present}

@@ -108,6 +108,14 @@ async def _churn_for(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _others_stay(cluster: Cluster, until: float) -> None:
+    """A fault goes on, and people come and go; the nodes that it spares keep seeing each other."""
+    while time.monotonic() < until:
+        if lost := cluster.lost_sight():
+            raise Fault(f"nodes that can reach each other lost sight of each other: {lost}")
+        await asyncio.sleep(0.05)
+
+
 async def _nobody_notices(cluster: Cluster, seconds: float) -> None:
     """While nobody comes or goes, all lists stay as they are."""
     ends_at = time.monotonic() + seconds
@@ -166,7 +174,7 @@ def pause(seconds: float) -> Scenario:
         start = time.monotonic()
         async with _stopped(_victim(cluster)):
             gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
-            await _churn_for(max(0.0, start + seconds - time.monotonic()))
+            await _others_stay(cluster, start + seconds)
         return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
 
     return scenario
@@ -201,7 +209,7 @@ def cut(seconds: float) -> Scenario:
         start = time.monotonic()
         async with _cut(cluster, _victim(cluster)):
             gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
-            await _churn_for(max(0.0, start + seconds - time.monotonic()))
+            await _others_stay(cluster, start + seconds)
         return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
 
     return scenario
@@ -237,7 +245,7 @@ def fall_behind(change_count: int, *, cut_seconds: float = 0.0) -> Scenario:
         fault = _cut(cluster, node) if cut_seconds else _stopped(node)
         async with fault:
             await source.ask(f"/storm?changes={change_count}&kept={kept}", "POST", timeout=60)
-            await _churn_for(max(0.0, start + cut_seconds - time.monotonic()))
+            await _others_stay(cluster, start + cut_seconds)
         bound = cluster.heal_bound + 5  # the snapshot, and what waits in sockets
         caught_up = await _until_counted(cluster, kept, bound)
         right = await _right(cluster, "right again", bound)
