@@ -70,6 +70,11 @@ class Tab:
         """Whether it is joined and has its list."""
         return self.is_joined and not self._presence.is_pending
 
+    def check(self) -> None:
+        """Raise what ended this tab by mistake, if anything did."""
+        if self._task.done():
+            self._task.result()
+
     def stay_away(self) -> None:
         """Close without saying so to anybody; nothing happens if it is closed."""
         self._task.cancel()

@@ -121,6 +121,7 @@ class Node:
 
     @property
     def process(self) -> psutil.Process:
+        """The process, while it runs."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
 
@@ -322,8 +323,10 @@ class Cluster:
     @staticmethod
     def _is_stuck(node: Node) -> bool:
         """Whether it is stopped: to a client that looks like a slow network."""
-        process = node._process
-        return process is not None and psutil.Process(process.pid).status() == "stopped"
+        try:
+            return node.process.status() == psutil.STATUS_STOPPED
+        except (psutil.NoSuchProcess, AssertionError):  # it is being killed, or does not run
+            return False
 
     async def _churn(self) -> None:
         while True:
@@ -354,6 +357,8 @@ class Cluster:
     def wrong(self) -> dict[str, list[Life]]:
         """What is wrong with the list of whom: ghosts, and who is missing."""
         everybody = [*self.tabs, *self.churning]
+        for tab in everybody:
+            tab.check()
         present = [tab for tab in everybody if self.places[tab].is_reachable]
         if unsettled := [tab.name for tab in present if not tab.is_settled]:
             return {name: [("not", "joined", 0)] for name in unsettled}
