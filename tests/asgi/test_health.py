@@ -35,7 +35,7 @@ async def test_a_node_by_itself_is_well():
             "node": "a",
             "is_attached": True,
             "is_lonely": False,
-            "is_renamed": False,
+            "has_namesake": False,
             "nodes": ["a"],
             "peers": [],
             "incompatible": [],
@@ -81,14 +81,14 @@ async def test_a_node_that_lost_its_engine_is_degraded():
 
 @virtually
 async def test_two_nodes_of_one_name_are_told(caplog: pytest.LogCaptureFixture):
-    """One takes another name; its log and its health say so."""
+    """One takes another name; the logs and the health of both say so."""
     network = Network()
     first, second = (Endpoint({}, pubsub=PubSub(network.adapter("a", key=key))) for key in "xy")
     async with first.running(), second.running():
         await asyncio.sleep(10)
-        renamed = [each for each in (first, second) if each.health()["is_renamed"]]
-        assert renamed
-        assert all(each.health()["status"] == "degraded" for each in renamed)
+        for each in (first, second):
+            assert each.health()["has_namesake"]
+            assert each.health()["status"] == "degraded"
         assert len({first.health()["node"], second.health()["node"]}) == 2
     assert "two nodes are called 'a'" in caplog.text
 

@@ -298,9 +298,9 @@ async def twins(cluster: Cluster) -> Sequence[Step]:
 
 def _names_are_unlike(reports: list[dict[str, object]]) -> str | None:
     names = [report["node"] for report in reports]
-    renamed = [report["node"] for report in reports if report["is_renamed"]]
-    if len(set(names)) < len(names) or not renamed:
-        return f"expected different names and a new one, got {names}; new are {renamed}"
+    told = [report["node"] for report in reports if report["has_namesake"]]
+    if len(set(names)) < len(names) or len(told) != 2:
+        return f"expected different names, and two that know of it, got {names}; know: {told}"
     return None
 
 

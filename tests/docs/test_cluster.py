@@ -190,7 +190,7 @@ def test_periods_are_those_of_the_code():
         f"looked up again every {company.CHECK_INTERVAL:g} s",
         f"stays alone for {company.LONELY_PERIOD:g} s",
         f"notices within {broker.CHECK_INTERVAL + broker.SILENCE_TIMEOUT:g} s",
-        f"after {nats.NatsAdapter.silent_period:g} s of silence",
+        f"about {nats.NatsAdapter.max_asked_count} nodes at a time",
         f"{Channel.shutdown_timeout:g} s in which handlers and `terminate` may finish",
     ):
         assert said in prose, said

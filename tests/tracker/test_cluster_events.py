@@ -6,7 +6,7 @@ from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.tracker.messages import Alive, Digest, Goodbye, Hello, Probe
 from roost.tracker.options import ReplicationOptions
-from roost.tracker.replication import PeerDown, PeerGone, PeerUp, Renamed
+from roost.tracker.replication import Namesake, PeerDown, PeerGone, PeerUp, Renamed
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, transfer
 
 OPTIONS = ReplicationOptions()
@@ -160,6 +160,24 @@ def test_a_node_that_renames_itself_says_so():
     assert renamed == Renamed("a", node.tracker.origin.name)
     assert isinstance(renamed, Renamed)
     assert renamed.new.startswith("a~")
+
+
+def test_a_namesake_that_took_another_name_is_told():
+    """Who keeps the name learns as well that two nodes had it, as long as both run."""
+    node = OneNode()
+    stranger, namesake = OriginId("b~1", 1, 8), OriginId("a~1", 1, 9)
+    told: list[bool] = []
+    for word in (Hello(stranger, 0), Hello(namesake, 0), Goodbye(namesake)):
+        node.hear(word)
+        told.append(node.replication.has_namesake)
+
+    assert told == [False, True, False]
+    assert node.replication.events() == [
+        PeerUp(stranger),
+        PeerUp(namesake),
+        Namesake(namesake),
+        PeerGone(namesake),
+    ]
 
 
 def test_all_is_told_in_order():

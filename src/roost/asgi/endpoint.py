@@ -301,14 +301,14 @@ class Endpoint:
             adapter.is_attached
             and not adapter.is_lonely
             and not replicator.incompatible
-            and not replicator.was_renamed
+            and not replicator.has_namesake
         )
         return {
             "status": "ok" if is_whole else "degraded",
             "node": replicator.node_name,
             "is_attached": adapter.is_attached,
             "is_lonely": adapter.is_lonely,
-            "is_renamed": replicator.was_renamed,
+            "has_namesake": replicator.has_namesake,
             "nodes": replicator.node_names,
             "peers": replicator.peers,
             "incompatible": replicator.incompatible,

@@ -18,7 +18,7 @@ class Health(TypedDict):
         node: Name of this node; another one than it was given if two nodes have that.
         is_attached: The engine between nodes can be reached.
         is_lonely: No other node is there although some should be.
-        is_renamed: Two nodes have one name.
+        has_namesake: Another node has the name that this one was given; one of them took another.
         nodes: Names of the nodes that are up, this one included.
         peers: What is known of the others.
         incompatible: Names of those that share no message format with this one.
@@ -30,7 +30,7 @@ class Health(TypedDict):
     node: NotRequired[str]
     is_attached: NotRequired[bool]
     is_lonely: NotRequired[bool]
-    is_renamed: NotRequired[bool]
+    has_namesake: NotRequired[bool]
     nodes: NotRequired[list[str]]
     peers: NotRequired[list[PeerHealth]]
     incompatible: NotRequired[list[str]]

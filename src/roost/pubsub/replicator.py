@@ -25,7 +25,14 @@ from roost.tracker.messages import encode_message
 from roost.tracker.node import RENAMED
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import TrackerEvent, TrackerProtocol
-from roost.tracker.replication import PeerDown, PeerGone, PeerUp, Renamed, ReplicationProtocol
+from roost.tracker.replication import (
+    Namesake,
+    PeerDown,
+    PeerGone,
+    PeerUp,
+    Renamed,
+    ReplicationProtocol,
+)
 
 __all__ = ["PeerHealth", "Replicator", "Tell"]
 
@@ -231,9 +238,9 @@ class Replicator:
         return self._own.origin.name
 
     @property
-    def was_renamed(self) -> bool:
-        """Whether two nodes have the name that this one was given."""
-        return self.node_name != self._given_name
+    def has_namesake(self) -> bool:
+        """Whether another node that is up has the name that this one was given."""
+        return self._protocol is not None and self._protocol.has_namesake
 
     @property
     def node_names(self) -> list[str]:
@@ -284,6 +291,13 @@ class Replicator:
                         "own",
                         old,
                         new,
+                    )
+                case Namesake(origin):
+                    logger.error(
+                        "two nodes are called %r: the other one goes on as %r; give each a name of "
+                        "its own",
+                        self._given_name,
+                        origin.name,
                     )
         self._set_timer(protocol)
         if self._awaited is not None and self._is_current(protocol):

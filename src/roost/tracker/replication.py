@@ -42,14 +42,22 @@ from roost.tracker.messages import (
     decode_message,
     split,
 )
-from roost.tracker.node import Envelope, Node, Rng
+from roost.tracker.node import RENAMED, Envelope, Node, Rng
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import TrackerProtocol
 from roost.tracker.repair import Repair
 from roost.tracker.view import View
 
-__all__ = ["ClusterEvent", "PeerDown", "PeerGone", "PeerUp", "Renamed", "ReplicationProtocol"]
+__all__ = [
+    "ClusterEvent",
+    "Namesake",
+    "PeerDown",
+    "PeerGone",
+    "PeerUp",
+    "Renamed",
+    "ReplicationProtocol",
+]
 
 DIGEST_COUNT: Final = 3  # digests that one differing node, or one hello, gets from all together
 
@@ -79,7 +87,13 @@ class Renamed(msgspec.Struct, frozen=True):
     new: str
 
 
-ClusterEvent: TypeAlias = PeerUp | PeerDown | PeerGone | Renamed
+class Namesake(msgspec.Struct, frozen=True):
+    """A node was given the name of this one, and took another: give each a name of its own."""
+
+    origin: OriginId
+
+
+ClusterEvent: TypeAlias = PeerUp | PeerDown | PeerGone | Renamed | Namesake
 
 
 class ReplicationProtocol:
@@ -271,6 +285,11 @@ class ReplicationProtocol:
         return self._node.is_detached
 
     @property
+    def has_namesake(self) -> bool:
+        """Whether a node that is up has the name that this one was given."""
+        return any(self._node.shares_address(peer.name) for peer in self._members.up())
+
+    @property
     def peers(self) -> Sequence[Peer]:
         """All other origins that are known, to be read."""
         return list(self._members)
@@ -307,6 +326,8 @@ class ReplicationProtocol:
         self._members.wait_for(peer)
         self._node.send(peer.name, self._hello())
         self._events.append(PeerUp(peer.origin))
+        if RENAMED in peer.name and self._node.shares_address(peer.name):
+            self._events.append(Namesake(peer.origin))
 
     def came_up(self, peer: Peer) -> None:
         # Who left meanwhile must not be shown: what is missing comes first.

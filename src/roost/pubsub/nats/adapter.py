@@ -4,7 +4,7 @@ Messages go over core NATS, no JetStream: nothing is stored. Each node subscribe
 ``<namespace>.all``, ``<namespace>.node.<name>`` and ``<namespace>.link.<link>``, and gets answers
 below ``<namespace>.inbox``; in names all but letters, digits and ``_-~`` is percent-encoded, dots
 included. A server knows at once that nobody listens to a subject, which tells that the link of
-another node is gone; a link is asked about after two seconds of silence.
+another node is gone; links are asked about once a second, sixteen at a time.
 
 A user of NATS needs to publish and to subscribe to ``<namespace>.>``, no more. A message has to fit
 into the server's ``max_payload``, 1 MB by default; a bigger one is dropped and counted.
@@ -60,8 +60,7 @@ class NatsAdapter(BrokerAdapter):
         'nats://10.0.0.5:4222,nats://10.0.0.6:4222'
     """
 
-    silent_period = 2.0  # replication's heartbeats every 1.5 s spare most questions
-    max_asked_count = 16
+    max_asked_count = 16  # in one check: each is a message to a node, and one back
 
     def __init__(
         self,
