@@ -1,6 +1,7 @@
 """Real redis and nats servers on free ports of 127.0.0.1, and a way to them that can be cut."""
 
 import asyncio
+import random
 import shutil
 import signal
 import socket
@@ -263,10 +264,14 @@ def find_program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no connection of ours is given by chance."""
+    while True:
+        port = random.randrange(15_000, 30_000)  # systems take those of connections from above
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 def open_sockets() -> set[tuple[int, int]]:

@@ -98,13 +98,24 @@ async def test_thousands_of_connections_leave_nothing_behind():
         assert rounds[-1].objects - rounds[1].objects < MAX_OBJECTS
 
         await do("close")
-        empty = await stats()
-        await do("connect", "join", "close")
-        empty_again = await stats()
-        assert empty.open == empty_again.open == at_first.open
-        assert empty_again.memory - empty.memory < MAX_GROWTH
-        assert empty_again.objects - empty.objects < MAX_OBJECTS
-        assert empty_again.dropped == {}
+        empty = [await stats()]
+        while not _has_peaked(empty):
+            assert len(empty) < MAX_ROUND_COUNT, [each.memory for each in empty]
+            await do("connect", "join", "close")
+            empty.append(await stats())
+            assert empty[-1].open == at_first.open
+        assert empty[-1].objects - empty[0].objects < MAX_OBJECTS
+        assert empty[-1].dropped == {}
+
+
+def _has_peaked(rounds: list[Stats]) -> bool:
+    """Whether the last round left no more behind than one before; how much of what is free goes
+    back to the system is chance, so that less may have been left once.
+    """
+    return (
+        len(rounds) > 1
+        and rounds[-1].memory - max(each.memory for each in rounds[:-1]) < MAX_GROWTH
+    )
 
 
 def _has_settled(rounds: list[Stats]) -> bool:
