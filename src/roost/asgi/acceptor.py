@@ -16,11 +16,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost.asgi.drain import RESTART
+from roost.asgi.extension import take_from
 from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
 from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.query import parse_query
+from roost.asgi.raw import RawTransport
 from roost.asgi.run import Run
+from roost.asgi.transport import ServerTransport
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.websocket import WebSocketTransport
 from roost.channels.connection import Connection
@@ -106,7 +109,17 @@ class Acceptor:
         if run.is_ending:  # since the handshake began
             await send({"type": "websocket.close", "code": RESTART, "reason": ""})
             return
-        transport = WebSocketTransport(receive, send, self._options, hub.counters)
+        transport: ServerTransport
+        if (take := take_from(scope)) is not None:
+            transport = RawTransport(
+                take,
+                self._options,
+                hub.counters,
+                outbox=run.outbox,
+                on_server_ending=run.close_connections,
+            )
+        else:
+            transport = WebSocketTransport(receive, send, self._options, hub.counters)
         connection = Connection(
             hub,
             socket,

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from roost.asgi.drain import DrainerLike, drain, resolve
-from roost.asgi.websocket import WebSocketTransport
+from roost.asgi.outbox import Outbox
+from roost.asgi.transport import ServerTransport
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub
 from roost.presence.tracking import Tracking
@@ -23,6 +24,7 @@ class Run:
     Attributes:
         loop: The event loop that it belongs to.
         hub: What the connections share.
+        outbox: Those of them that have something to write.
         users: How many starts wait for their stop.
         is_ending: No connection is accepted any more.
     """
@@ -30,10 +32,12 @@ class Run:
     def __init__(self, hub: Hub, started: AsyncExitStack) -> None:
         self.loop = asyncio.get_running_loop()
         self.hub = hub
+        self.outbox = Outbox(self.loop)
         self.users = 0
         self.is_ending = False
         self._started = started
-        self._transports: dict[WebSocketTransport, DrainerLike] = {}
+        self._transports: dict[ServerTransport, DrainerLike] = {}
+        self._closing: asyncio.Task[None] | None = None
         self._emptied = asyncio.Event()
 
     @classmethod
@@ -52,23 +56,29 @@ class Run:
 
     async def end(self) -> None:
         """Close all connections (1012), let the channels clean up, and stop what was started."""
-        self.is_ending = True
+        closing = self.close_connections()
         async with self._started:
-            try:
-                await self._drain()
-            finally:
-                for transport in list(self._transports):
-                    transport.drain()
+            await closing
             # Each is gone soon: a transport gives up on a client that does not answer its close.
             if self._transports:
                 await self._emptied.wait()
             await self.hub.settled()
 
-    def add(self, transport: WebSocketTransport, drainer: DrainerLike) -> None:
+    def close_connections(self) -> asyncio.Task[None]:
+        """Accept no more, and close those that there are, each as its drainer says.
+
+        A server that ends does so before it ends the lifespan, and with it the endpoint.
+        """
+        self.is_ending = True
+        if self._closing is None:
+            self._closing = self.loop.create_task(self._close_connections())
+        return self._closing
+
+    def add(self, transport: ServerTransport, drainer: DrainerLike) -> None:
         """A connection is being served; it is to be closed as ``drainer`` says."""
         self._transports[transport] = drainer
 
-    def remove(self, transport: WebSocketTransport) -> None:
+    def remove(self, transport: ServerTransport) -> None:
         """The connection is gone."""
         del self._transports[transport]
         if self.is_ending and not self._transports:
@@ -79,8 +89,15 @@ class Run:
         """How many connections are being served."""
         return len(self._transports)
 
+    async def _close_connections(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            for transport in list(self._transports):
+                transport.drain()
+
     async def _drain(self) -> None:
-        by_drainer: dict[DrainerLike, list[WebSocketTransport]] = {}
+        by_drainer: dict[DrainerLike, list[ServerTransport]] = {}
         for transport, drainer in self._transports.items():
             by_drainer.setdefault(drainer, []).append(transport)
         await asyncio.gather(

@@ -1,0 +1,78 @@
+"""The scope extension ``roost.websocket``: what a server that offers it does for an application.
+
+An ASGI application cannot see the transport: each message costs it an event, a queue and a task
+that waits, and each write a coroutine. A server that offers the extension lets it take a WebSocket
+over, once it is accepted:
+
+    taken = scope["extensions"]["roost.websocket"]["take"](receiver)
+
+From then on messages come by call, and bytes that are framed already go straight to the transport.
+RFC 6455 stays the server's work: it checks what comes, answers pings and closes, and tells the
+receiver of nothing but messages. The application's coroutine must last until ``connection_lost``;
+then it returns, as ASGI applications do.
+
+Extensions survive mounts and middleware that copy the scope. What is written this way bypasses
+middleware that wraps ``send``, and what comes bypasses middleware that wraps ``receive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from roost.asgi.types import Scope
+
+__all__ = ["EXTENSION", "Receiver", "TakenWebSocket", "take_from"]
+
+EXTENSION: Final = "roost.websocket"
+
+
+class Receiver(Protocol):
+    """The application's end of a WebSocket that it took over."""
+
+    def message_received(self, data: str | bytes) -> None:
+        """A message came: text as ``str``. None comes after ``connection_lost``."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: what is written from now on will be held."""
+        ...
+
+    def resume_writing(self) -> None:
+        """All that was written has been taken over by the system."""
+        ...
+
+    def connection_closing(self) -> None:
+        """A close frame will be sent, by whatever cause: now is the last chance to write."""
+        ...
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        """The connection is gone; the close code and reason, 1005 if there was no close."""
+        ...
+
+    def server_ending(self) -> None:
+        """The server ends: close soon, or be cancelled."""
+        ...
+
+
+class TakenWebSocket(Protocol):
+    """The server's end of a WebSocket that was taken over."""
+
+    def write(self, framed: bytes) -> None:
+        """Send whole frames, unmasked; the server does not look at them."""
+        ...
+
+    def close(self, code: int) -> None:
+        """Send a close frame, and close the connection when the client has answered it."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+def take_from(scope: Scope) -> Callable[[Receiver], TakenWebSocket] | None:
+    """What takes the WebSocket of ``scope`` over; None if the server can't do that."""
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    take: Callable[[Receiver], TakenWebSocket] | None = extension and extension["take"]
+    return take

@@ -1,0 +1,151 @@
+"""WebSocket connections on a server that offers the scope extension (``extension``).
+
+Messages come by call. What is written is one list of bytes that are framed already, joined and
+handed over once per tick of the loop (``outbox``), so that replies, pushes and broadcasts keep
+their order and cost one system call together. While the client holds a write up nothing more is
+handed over: all that waits is here, and is bounded as on plain ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from roost.asgi.extension import Receiver, TakenWebSocket
+from roost.asgi.mount import WebSocket
+from roost.asgi.outbox import Outbox
+from roost.asgi.transport import BURST_FACTOR, ServerTransport
+from roost.channels.connection import Connection
+from roost.wire.frame import Frame
+
+__all__ = ["RawTransport"]
+
+WRITE_SIZE: Final = 262_144  # bytes handed over at once, at least one frame
+
+
+class RawTransport(ServerTransport):
+    """One WebSocket, accepted, to be taken over.
+
+    Args:
+        take: Of the scope extension.
+        options: Limits and timeouts.
+        counters: Where disconnected slow consumers are counted.
+        outbox: Of the loop.
+        on_server_ending: Called when the server ends, and waits for its connections.
+    """
+
+    __slots__ = ("_frames", "_gone", "_limit", "_on_server_ending", "_outbox", "_take", "_taken")
+
+    def __init__(
+        self,
+        take: Callable[[Receiver], TakenWebSocket],
+        options: WebSocket,
+        counters: Counter[str],
+        *,
+        outbox: Outbox,
+        on_server_ending: Callable[[], object],
+    ) -> None:
+        super().__init__(options, counters)
+        self._take = take
+        self._outbox = outbox
+        self._on_server_ending = on_server_ending
+        self._taken: TakenWebSocket | None = None
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._frames: list[bytes] = []
+        # What one tick writes says nothing of the client, unless an earlier write still waits for
+        # it. A single frame may have any size.
+        self._limit = options.max_outbound_size * BURST_FACTOR
+
+    def write(self, frame: Frame) -> None:
+        if not self._is_open or self._is_overrun:
+            return
+        framed = frame.framed
+        if not self._frames:
+            self._outbox.add(self)
+        self._frames.append(framed)
+        self._buffer_size += len(framed)
+        if self._buffer_size > self._limit and len(self._frames) > 1:
+            self._overrun()
+
+    async def serve(self, connection: Connection) -> None:
+        self._connection = connection
+        self._taken = self._take(self)
+        self.flush()
+        if self._is_open:
+            self._check()
+        elif self._close_code is not None:
+            self._start_to_close()
+        try:
+            await self._gone
+        finally:
+            self._frames.clear()
+            self._end(connection)
+
+    def flush(self) -> None:
+        """Hand over what waits, for the outbox; does nothing while the client holds a write up."""
+        if self._taken is None:
+            return
+        while self._frames and self._writing_since is None:
+            self._taken.write(self._next_write())
+
+    def _next_write(self) -> bytes:
+        frames = self._frames
+        if self._buffer_size <= WRITE_SIZE or len(frames) == 1:
+            count = len(frames)
+            self._buffer_size = 0
+        else:
+            size = count = 0
+            while size < WRITE_SIZE and count < len(frames):
+                size += len(frames[count])
+                count += 1
+            self._buffer_size -= size
+        data = frames[0] if count == 1 else b"".join(frames[:count])
+        del frames[:count]
+        return data
+
+    # For the server (``Receiver``).
+
+    def message_received(self, data: str | bytes) -> None:
+        self._receive(data)
+
+    def pause_writing(self) -> None:
+        self._writing_since = self._loop.time()
+        self._limit = self._options.max_outbound_size
+
+    def resume_writing(self) -> None:
+        self._writing_since = None
+        self._limit = self._options.max_outbound_size * BURST_FACTOR
+        self.flush()
+        if self._close_code is not None:
+            self._start_to_close()
+
+    def connection_closing(self) -> None:
+        self.flush()
+        self._is_open = False
+        self._frames.clear()
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        self._is_open = False
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def server_ending(self) -> None:
+        self._on_server_ending()
+
+    # Ending.
+
+    def _start_to_close(self) -> None:
+        self.flush()
+        if self._taken is not None and not self._frames:
+            assert self._close_code is not None
+            self._taken.close(self._close_code)
+
+    def _close_without_buffer(self) -> None:
+        self._frames.clear()
+        self._buffer_size = 0
+
+    def _abandon(self) -> None:
+        if self._taken is not None:
+            self._taken.abort()

@@ -1,0 +1,261 @@
+"""Any ASGI application on one WebSocket: events in queues, as on uvicorn's own classes.
+
+The handshake is open until the application accepts it, refuses it (403), or answers it by itself
+(the extension ``websocket.http.response``). While a message waits for the application nothing more
+is read from the client; while the client does not read, ``send`` waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import enum
+import http
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from roost.asgi.types import ASGIApp, Event, Scope
+from roost.asgi.uvicorn.handshake import access_line
+
+if TYPE_CHECKING:
+    from roost.asgi.uvicorn.protocol import Protocol
+
+__all__ = ["Application"]
+
+logger = logging.getLogger("uvicorn.error")
+
+INTERNAL_ERROR: Final = 1011
+RESTART: Final = 1012
+
+
+class _Step(enum.Enum):
+    """Where the application is; it is out of step with the connection, which may be gone."""
+
+    CONNECTING = "websocket.accept, websocket.close or websocket.http.response.start"
+    ANSWERING = "websocket.http.response.body"
+    OPEN = "websocket.send or websocket.close"
+    CLOSED = "nothing more"
+
+
+class Application:
+    """One call of the ASGI application; a ``Receiver``.
+
+    Args:
+        protocol: The connection.
+        server_state: Of uvicorn: where the task and the default headers are.
+        scope: Of the call.
+        logs_access: Whether handshakes are logged.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_events",
+        "_logs_access",
+        "_protocol",
+        "_reader",
+        "_scope",
+        "_server_state",
+        "_step",
+        "_was_told",
+        "_writable",
+    )
+
+    def __init__(
+        self, protocol: Protocol, server_state: ServerState, scope: Scope, *, logs_access: bool
+    ) -> None:
+        self._protocol = protocol
+        self._logs_access = logs_access
+        self._server_state = server_state
+        self._scope = scope
+        self._events: deque[Event] = deque([{"type": "websocket.connect"}])
+        self._reader: asyncio.Future[None] | None = None  # the application waits for an event
+        self._writable: asyncio.Future[None] | None = None  # done when the client reads again
+        self._answer: tuple[int, Headers, bytearray] | None = None
+        self._step = _Step.CONNECTING
+        self._was_told = False  # the application was told that the connection ended
+
+    def start(self, app: ASGIApp) -> None:
+        """Run the application in a task, which uvicorn waits for."""
+        task = asyncio.get_running_loop().create_task(self._run(app))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    @property
+    def has_accepted(self) -> bool:
+        """The application sent ``websocket.accept``, and not closed."""
+        return self._step is _Step.OPEN
+
+    def unread_messages(self) -> list[str | bytes]:
+        """What came and was not received; for a receiver that takes over."""
+        events, self._events = self._events, deque()
+        return [
+            event["text"] if "text" in event else event["bytes"]
+            for event in events
+            if event["type"] == "websocket.receive"
+        ]
+
+    # For the protocol (``Receiver``).
+
+    def message_received(self, data: str | bytes) -> None:
+        if self._step is not _Step.CLOSED:
+            kind = {"text": data} if isinstance(data, str) else {"bytes": data}
+            self._put({"type": "websocket.receive", **kind})
+            self._protocol.pause_reading()
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    def connection_closing(self) -> None:
+        pass  # everything is written at once
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        self._tell(code, reason)
+        self.resume_writing()
+
+    def server_ending(self) -> None:
+        if self._step is _Step.OPEN:
+            self._protocol.end(RESTART)
+        elif self._step is _Step.CLOSED:  # the client did not answer yet
+            self._protocol.abort()
+        else:
+            self._protocol.refuse_with(503, "The server is restarting.\n")
+
+    # For the application.
+
+    async def receive(self) -> Event:
+        while not self._events:
+            if self._reader is None:
+                self._reader = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._reader)  # several tasks may receive
+        event = self._events.popleft()
+        if not self._events:
+            self._protocol.resume_reading()
+        return event
+
+    async def send(self, event: Event) -> None:
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+        if self._was_told and self._step is not _Step.CLOSED:
+            raise ClientDisconnected
+        match self._step, event["type"]:
+            case _Step.OPEN, "websocket.send":
+                data = event.get("bytes")
+                self._protocol.send(event["text"] if data is None else data)
+            case _Step.OPEN, "websocket.close":
+                self._step = _Step.CLOSED
+                code, reason = event.get("code", 1000), event.get("reason") or ""
+                self._tell(code, reason)
+                self._protocol.close(code, reason)
+            case _Step.CONNECTING, "websocket.accept":
+                self._accept(event)
+            case _Step.CONNECTING, "websocket.close":
+                self._log("403")
+                self._step = _Step.CLOSED
+                self._protocol.refuse_with(403)
+            case _Step.CONNECTING, "websocket.http.response.start":
+                self._start_answer(event)
+            case _Step.ANSWERING, "websocket.http.response.body":
+                self._continue_answer(event)
+            case step, kind:
+                raise RuntimeError(f"expected {step.value}, the application sent {kind}")
+
+    # The handshake.
+
+    def _accept(self, event: Event) -> None:
+        self._log("[accepted]")
+        headers = _decoded([*self._server_state.default_headers, *event.get("headers", ())])
+        if (subprotocol := event.get("subprotocol")) is not None:
+            headers.append(("Sec-WebSocket-Protocol", subprotocol))
+        self._step = _Step.OPEN
+        self._protocol.accept(headers)
+
+    def _start_answer(self, event: Event) -> None:
+        status = event["status"]
+        if not 200 <= status < 600:
+            raise RuntimeError(f"expected the status of a response, the application sent {status}")
+        self._log(str(status))
+        self._answer = status, Headers(_decoded(event.get("headers", ()))), bytearray()
+        self._step = _Step.ANSWERING
+
+    def _continue_answer(self, event: Event) -> None:
+        assert self._answer is not None
+        status, headers, body = self._answer
+        body += event.get("body", b"")
+        if event.get("more_body"):
+            return
+        headers.setdefault("Date", email.utils.formatdate(usegmt=True))
+        headers.setdefault("Connection", "close")
+        headers.setdefault("Content-Length", str(len(body)))
+        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        self._step = _Step.CLOSED
+        self._protocol.refuse(Response(status, _phrase(status), headers, bytes(body)))
+
+    # Running.
+
+    async def _run(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
+            self._end(self._protocol.end, RESTART)
+            raise
+        except Exception:
+            logger.exception("Exception in ASGI application\n")
+            self._end(self._protocol.close, INTERNAL_ERROR)
+        else:
+            if self._is_shaking_hands and not self._was_told:
+                logger.error("ASGI callable returned without completing handshake.")
+            self._end(self._protocol.drop)
+
+    @property
+    def _is_shaking_hands(self) -> bool:
+        return self._step in (_Step.CONNECTING, _Step.ANSWERING)
+
+    def _end(self, end: Callable[..., None], *arguments: int) -> None:
+        """The application ended; the connection ends with it, unless it is about to."""
+        if not self._is_shaking_hands:
+            if self._step is _Step.OPEN:
+                end(*arguments)
+        elif not self._was_told:
+            self._protocol.refuse_with(500, "Internal Server Error")
+        self._step = _Step.CLOSED
+
+    def _tell(self, code: int, reason: str) -> None:
+        if not self._was_told:
+            self._was_told = True
+            self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def _put(self, event: Event) -> None:
+        self._events.append(event)
+        if self._reader is not None:
+            self._reader.set_result(None)
+            self._reader = None
+
+    def _log(self, answer: str) -> None:
+        if self._logs_access:
+            logger.info(access_line(self._scope, answer))
+
+
+def _decoded(headers: Any) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
