@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import skips
+from tests import servers, skips
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,3 +26,9 @@ def chromium() -> str:
     if found.returncode != 0:
         skips.unavailable("chromium", found.stderr.strip())
     return found.stdout.strip()
+
+
+@pytest.fixture(params=[servers.PLAIN, servers.FAST], ids=["plain", "fast"])
+def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve on uvicorn's own WebSockets, and on the fast path."""
+    monkeypatch.setattr(servers, "WEBSOCKETS", request.param)

@@ -1,4 +1,6 @@
-"""Serve an app in a process of its own: `python -m tests.serve examples.interop.app:app`.
+"""Serve an app in a process of its own: `python -m tests.serve examples.interop.app:app WS`.
+
+WS is what serves WebSockets, as uvicorn names it.
 
 The first line on stdout is the URL; connections made from then on are served.
 """
@@ -12,7 +14,7 @@ import uvicorn
 BACKLOG = 2048  # connections that the kernel holds until the server gets to them
 
 
-def serve(app: str) -> None:
+def serve(app: str, websockets: str) -> None:
     """Serve until terminated."""
     raise_file_limit()
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
@@ -21,7 +23,7 @@ def serve(app: str) -> None:
     sys.stdout.flush()
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=websockets,
         ws_ping_interval=0,  # pings under way would look like something left behind
         log_config=None,
         log_level="warning",
@@ -39,4 +41,4 @@ def raise_file_limit() -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

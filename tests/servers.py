@@ -18,6 +18,11 @@ from roost import Endpoint
 
 ROOT = Path(__file__).parents[1]
 
+PLAIN = "websockets-sansio"
+FAST = "roost.asgi.uvicorn:Protocol"
+WEBSOCKETS = PLAIN
+"""What serves WebSockets on uvicorn; the fixture `each_path` sets it."""
+
 
 @asynccontextmanager
 async def run_uvicorn(app: Any, **options: Any) -> AsyncIterator[str]:
@@ -33,7 +38,7 @@ async def run_uvicorn(app: Any, **options: Any) -> AsyncIterator[str]:
     Raises:
         StartFailed: The lifespan of the application failed to start.
     """
-    options = {"ws": "websockets-sansio", "log_config": None, "log_level": "warning", **options}
+    options = {"ws": WEBSOCKETS, "log_config": None, "log_level": "warning", **options}
     server = _Uvicorn(uvicorn.Config(app, **options))
     listener = _listen()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -107,7 +112,7 @@ async def run_process(
         log: Where its stderr goes, for example `subprocess.DEVNULL`; by default to ours.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.serve", app),
+        *(sys.executable, "-m", "tests.serve", app, WEBSOCKETS),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -29,6 +29,8 @@ from roost.exceptions import ConfigurationError, NotStarted, PayloadError
 from tests.clients import connect, refusal
 from tests.servers import run_process, run_uvicorn
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 
 class RoomChannel(Channel):
     @event("shout")

@@ -12,7 +12,7 @@ import litestar
 import pytest
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import clear_url_caches, path
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +24,8 @@ from roost import Channel, ConnectInfo, Endpoint, Socket, event
 from roost.asgi.types import ASGIApp
 from tests.clients import connect, refusal
 from tests.servers import StartFailed, run_hypercorn, run_uvicorn
+
+pytestmark = pytest.mark.usefixtures("each_path")
 
 
 class RoomChannel(Channel):
@@ -168,10 +170,12 @@ def around_django() -> Iterator[Endpoint]:
     urls = ModuleType("roost_test_urls")
     urls.urlpatterns = [path("say", say)]  # type: ignore[attr-defined]
     sys.modules[urls.__name__] = urls
-    settings.configure(
-        ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret", DEBUG=False
-    )
-    django.setup()
+    if not settings.configured:  # once in a process
+        settings.configure(
+            ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret", DEBUG=False
+        )
+        django.setup()
+    clear_url_caches()
     around = Endpoint({"/socket": UserSocket}, app=get_asgi_application())
     yield around
     del sys.modules[urls.__name__]

@@ -16,6 +16,8 @@ from tests.clients import V1, Client, connect, error, ok
 from tests.crowd import frame, open_member, text_frame
 from tests.servers import run_process, run_uvicorn, settled
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 MAX_FRAME_SIZE = 65_536  # bytes
 
 JOIN_V2 = '["1","1","room:1","phx_join",{}]'

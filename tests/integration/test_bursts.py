@@ -16,6 +16,8 @@ from roost import Channel, ConnectInfo, Endpoint, Presence, Socket, event
 from tests.clients import Client, connect, ok
 from tests.servers import run_uvicorn, settled
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 
 class Stage:
     """An endpoint whose joins wait at a gate if their parameters say so.

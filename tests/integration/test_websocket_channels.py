@@ -27,6 +27,8 @@ from roost import (
 from tests.clients import V1, connect, error, ok, refusal
 from tests.servers import run_uvicorn
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 UNMATCHED = error({"reason": "unmatched topic"})
 
 

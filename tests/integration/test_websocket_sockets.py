@@ -11,6 +11,8 @@ from roost import Channel, ConnectInfo, Endpoint, Mount, Socket, WebSocket, even
 from tests.clients import connect, refusal
 from tests.servers import run_uvicorn
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 
 class EchoChannel(Channel):
     """Answers with the connection's parameters, or later by itself."""
