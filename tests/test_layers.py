@@ -21,6 +21,7 @@ LAYERS = {
     "channels": 4,
     "presence": 5,
     "asgi": 6,
+    "cli": 7,
     "testing": 8,
 }
 PURE = 2  # layers up to here know no task, socket, clock or random source

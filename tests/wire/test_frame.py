@@ -1,5 +1,7 @@
 """Frames: made once, written to any number of connections."""
 
+import pytest
+
 from roost.wire.frame import Frame
 
 
@@ -22,3 +24,22 @@ def test_frames_are_values():
     assert frame != Frame(b"[]", is_text=True)
     assert frame != b"{}"
     assert repr(frame) == "Frame(b'{}', is_text=True)"
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, "00"),
+        (125, "7d"),
+        (126, "7e007e"),
+        (65_535, "7effff"),
+        (65_536, "7f0000000000010000"),
+    ],
+)
+@pytest.mark.parametrize(("is_text", "opcode"), [(True, "81"), (False, "82")])
+def test_the_bytes_on_the_wire(size: int, head: str, is_text: bool, opcode: str):
+    """One whole frame, unmasked (RFC 6455, 5.2), made once."""
+    frame = Frame(b"x" * size, is_text=is_text)
+
+    assert frame.framed == bytes.fromhex(opcode + head) + b"x" * size
+    assert frame.framed is frame.framed

@@ -1,0 +1,5 @@
+"""The ``roost`` command."""
+
+from roost.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,38 @@
+"""What access logs show of a query."""
+
+import logging
+
+import pytest
+
+from roost.asgi.access_log import MaskParameters, mask_query
+
+
+@pytest.mark.parametrize(
+    ("path", "masked"),
+    [
+        ("/", "/"),
+        ("/a?", "/a?"),
+        ("/a?vsn=2.0.0&n=1", "/a?vsn=2.0.0&n=1"),
+        ("/a?token=abc&n=1", "/a?token=[FILTERED]&n=1"),
+        ("/a?user%5BAPI_Token%5D=abc", "/a?user%5BAPI_Token%5D=[FILTERED]"),
+        ("/a?%74oken=abc", "/a?%74oken=[FILTERED]"),
+        ("/a?token", "/a?token"),
+    ],
+)
+def test_parameters_that_are_masked(path: str, masked: str):
+    """Those whose names contain token, password or secret, however they are written."""
+    assert mask_query(path) == masked
+
+
+def test_records_of_uvicorn():
+    """The path is masked, all else is as it was; records of another shape pass unchanged."""
+    record = logging.makeLogRecord(
+        {"msg": "%s %s %s %s %d", "args": ("client", "GET", "/?token=abc", "1.1", 200)}
+    )
+    other = logging.makeLogRecord({"msg": "hello", "args": None})
+
+    assert MaskParameters().filter(record)
+    assert MaskParameters().filter(other)
+
+    assert record.getMessage() == "client GET /?token=[FILTERED] 1.1 200"
+    assert other.getMessage() == "hello"

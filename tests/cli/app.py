@@ -1,0 +1,33 @@
+"""An app that tells how it is served."""
+
+import asyncio
+import resource
+from typing import Any
+
+from roost import Channel, ConnectInfo, Endpoint, Socket
+from roost.asgi.extension import EXTENSION
+
+
+class InfoChannel(Channel):
+    def join(self, topic: str, params: Any) -> dict[str, Any]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return {
+            "is_fast": self.assigns["is_fast"],
+            "loop": type(asyncio.get_running_loop()).__module__,
+            "has_all_files": soft == hard,
+        }
+
+
+class InfoSocket(Socket):
+    channels = {"info": InfoChannel}
+
+    def connect(self, params: dict[str, Any], info: ConnectInfo) -> None:
+        self.assigns["is_fast"] = EXTENSION in info.scope["extensions"]
+
+
+def make() -> Endpoint:
+    """A factory."""
+    return Endpoint({"/socket": InfoSocket}, health_path="/health")
+
+
+app = make()
