@@ -25,10 +25,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Deflate takes 51 to 124 kB for each connection; the access log has the parameters of clients; a
-# server of Phoenix sends no pings, it waits for the heartbeats of its clients.
-UVICORN := $(BIN)/python -m uvicorn --host $(HOST) --port $(PORT) \
-    --no-access-log --ws-per-message-deflate false --ws-ping-interval 0
+SERVE := $(BIN)/python -m roost.cli serve --host $(HOST) --port $(PORT)
 
 .PHONY: help demo interop test lint format lock bench simulate chaos clean
 
@@ -38,11 +35,11 @@ help: ## list what there is to do (this)
 	    while read -r verb what; do printf '  %-9s%s\n' "$$verb" "$$what"; done
 
 demo: .venv/server node_modules/demo ## install what the demo needs and serve it on PORT (4000)
-	$(UVICORN) examples.demo.app:app
+	$(SERVE) examples.demo.app:app
 
 interop: .venv/server ## serve the app for comparisons with Phoenix on PORT (4000)
 	@echo "serving the interop app on http://$(HOST):$(PORT)"
-	WORKERS=$(WORKERS) $(UVICORN) --log-level warning --workers $(WORKERS) \
+	WORKERS=$(WORKERS) $(SERVE) --log-level warning --workers $(WORKERS) \
 	    --app-dir examples/interop app:app
 
 test: lint node_modules/dev ## install what the tests need and run everything

@@ -121,7 +121,7 @@ async def test_an_acceptance():
 
     async with (
         run_uvicorn(only_websockets(accept), headers=[("X-Server", "roost")]) as url,
-        connect(url, subprotocols=["one", "two"]) as client,  # type: ignore[list-item]
+        connect(url, subprotocols=["one", "two"]) as client,
     ):
         assert client.response is not None
         assert client.subprotocol == "two"
@@ -199,7 +199,7 @@ def echoing(request: pytest.FixtureRequest) -> Any:
     @litestar.websocket("/")
     async def handle_litestar(socket: litestar.WebSocket[Any, Any, Any]) -> None:
         await socket.accept()
-        async for text in socket.iter_data():
+        async for text in socket.iter_data("text"):
             await socket.send_text(text)
 
     match request.param:

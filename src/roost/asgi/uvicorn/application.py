@@ -131,7 +131,7 @@ class Application:
         elif self._step is _Step.CLOSED:  # the client did not answer yet
             self._protocol.abort()
         else:
-            self._protocol.refuse_with(503, "The server is restarting.\n")
+            self._protocol.refuse(503, "The server is restarting.\n")
 
     # For the application.
 
@@ -164,7 +164,7 @@ class Application:
             case _Step.CONNECTING, "websocket.close":
                 self._log("403")
                 self._step = _Step.CLOSED
-                self._protocol.refuse_with(403)
+                self._protocol.refuse(403)
             case _Step.CONNECTING, "websocket.http.response.start":
                 self._start_answer(event)
             case _Step.ANSWERING, "websocket.http.response.body":
@@ -201,7 +201,7 @@ class Application:
         headers.setdefault("Content-Length", str(len(body)))
         headers.setdefault("Content-Type", "text/plain; charset=utf-8")
         self._step = _Step.CLOSED
-        self._protocol.refuse(Response(status, _phrase(status), headers, bytes(body)))
+        self._protocol.answer(Response(status, _phrase(status), headers, bytes(body)))
 
     # Running.
 
@@ -231,7 +231,7 @@ class Application:
             if self._step is _Step.OPEN:
                 end(*arguments)
         elif not self._was_told:
-            self._protocol.refuse_with(500, "Internal Server Error")
+            self._protocol.refuse(500, "Internal Server Error")
         self._step = _Step.CLOSED
 
     def _tell(self, code: int, reason: str) -> None:

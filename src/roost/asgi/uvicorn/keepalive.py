@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Final
+
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 __all__ = ["Keepalive"]
+
+INTERNAL_ERROR: Final = 1011
 
 
 class Keepalive:
@@ -14,47 +20,61 @@ class Keepalive:
 
     Args:
         loop: Whose clock counts.
+        websocket: Open.
         interval: Seconds from an answer, or from a ping if answers are not waited for, to the next.
         timeout: Seconds to wait for the answer; None to wait for none.
-        ping: Sends a ping with this data.
-        give_up: The client did not answer.
+        write_out: Sends what ``websocket`` has to say.
     """
 
-    __slots__ = ("_awaited", "_give_up", "_interval", "_loop", "_ping", "_timeout", "_timer")
+    __slots__ = (
+        "_awaited",
+        "_interval",
+        "_loop",
+        "_timeout",
+        "_timer",
+        "_websocket",
+        "_write_out",
+    )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        websocket: ServerProtocol,
         interval: float,
         timeout: float | None,
-        *,
-        ping: Callable[[bytes], None],
-        give_up: Callable[[], None],
+        write_out: Callable[[], None],
     ) -> None:
         self._loop = loop
+        self._websocket = websocket
         self._interval = interval
         self._timeout = timeout
-        self._ping = ping
-        self._give_up = give_up
+        self._write_out = write_out
         self._awaited: bytes | None = None
-        self._timer = loop.call_later(interval, self._send)
+        self._timer = loop.call_later(interval, self._ping)
 
     def pong_received(self, data: bytes) -> None:
         """The client sent a pong; one that answers another ping does not count."""
         if data == self._awaited:
             self._awaited = None
             self._timer.cancel()
-            self._timer = self._loop.call_later(self._interval, self._send)
+            self._timer = self._loop.call_later(self._interval, self._ping)
 
     def stop(self) -> None:
         """Send no more pings."""
         self._timer.cancel()
 
-    def _send(self) -> None:
+    def _ping(self) -> None:
+        if self._websocket.state is not State.OPEN:
+            return
         data = random.randbytes(4)
         if self._timeout is None:
-            self._timer = self._loop.call_later(self._interval, self._send)
+            self._timer = self._loop.call_later(self._interval, self._ping)
         else:
             self._awaited = data
             self._timer = self._loop.call_later(self._timeout, self._give_up)
-        self._ping(data)
+        self._websocket.send_ping(data)
+        self._write_out()
+
+    def _give_up(self) -> None:
+        self._websocket.fail(INTERNAL_ERROR, "keepalive ping timeout")
+        self._write_out()

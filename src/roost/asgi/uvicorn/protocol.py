@@ -53,8 +53,6 @@ logger = logging.getLogger("roost.asgi.uvicorn")
 NO_STATUS: Final = 1005  # never on the wire: the connection was lost
 ABNORMAL: Final = 1006  # never on the wire: it never was open
 INVALID_DATA: Final = 1007
-INTERNAL_ERROR: Final = 1011
-RESTART: Final = 1012
 
 
 class Protocol(PacedProtocol):
@@ -207,23 +205,19 @@ class Protocol(PacedProtocol):
             response.headers[name] = value
         self._websocket.send_response(response)
         self._write_out()
-        if self._config.ws_ping_interval:
-            self._keepalive = Keepalive(
-                self._loop,
-                self._config.ws_ping_interval,
-                self._config.ws_ping_timeout,
-                ping=self._ping,
-                give_up=self._give_up,
-            )
+        interval, timeout = self._config.ws_ping_interval, self._config.ws_ping_timeout
+        if interval:
+            websocket = self._websocket
+            self._keepalive = Keepalive(self._loop, websocket, interval, timeout, self._write_out)
 
-    def refuse(self, response: Response) -> None:
-        """Answer the handshake with another response."""
+    def refuse(self, status: int, text: str = "") -> None:
+        """Answer the handshake with an error."""
+        self.answer(self._websocket.reject(status, text))
+
+    def answer(self, response: Response) -> None:
+        """Answer the handshake with another response than its acceptance."""
         self._websocket.send_response(response)
         self._write_out()
-
-    def refuse_with(self, status: int, text: str = "") -> None:
-        """Answer the handshake with an error."""
-        self.refuse(self._websocket.reject(status, text))
 
     # Reading.
 
@@ -317,12 +311,3 @@ class Protocol(PacedProtocol):
     def _close_in_time(self) -> None:
         if self._close_timer is None:
             self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self.abort)
-
-    def _ping(self, data: bytes) -> None:
-        if self._websocket.state is State.OPEN:
-            self._websocket.send_ping(data)
-            self._write_out()
-
-    def _give_up(self) -> None:
-        self._websocket.fail(INTERNAL_ERROR, "keepalive ping timeout")
-        self._write_out()
