@@ -6,7 +6,8 @@ over, once it is accepted:
 
     taken = scope["extensions"]["roost.websocket"]["take"](receiver)
 
-From then on messages come by call, and bytes that are framed already go straight to the transport.
+From then on messages come by call, those that wait already within this one, and bytes that are
+framed already go straight to the transport.
 RFC 6455 stays the server's work: it checks what comes, answers pings and closes, and tells the
 receiver of nothing but messages. The application's coroutine must last until ``connection_lost``;
 then it returns, as ASGI applications do.

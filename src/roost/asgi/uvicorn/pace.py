@@ -1,8 +1,9 @@
-"""Reading at a pace: no client holds up the loop by what it sent at once.
+"""The transport below a connection: reading at a pace, and closing in time.
 
-uvloop hands over a quarter of a megabyte together, which may be forty thousand frames. What came is
-read in slices, and after a hundred frames it is the turn of others; the client waits meanwhile. It
-also waits when the application asks for it.
+No client holds up the loop by what it sent at once: uvloop hands over a quarter of a megabyte
+together, which may be forty thousand frames. What came is read in slices, and after a hundred frames
+it is the turn of others; the client waits meanwhile. It also waits when the application asks for it.
+And no client holds up the end by not reading what it was sent last.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from abc import abstractmethod
 from typing import Final, cast
 
-from roost.asgi.transport import TURN_COUNT
+from roost.asgi.transport import CLOSE_TIMEOUT, TURN_COUNT
 
 __all__ = ["PacedProtocol"]
 
@@ -19,13 +20,13 @@ SLICE_SIZE: Final = 8_192  # bytes read in one go: at most 1,365 frames, some fo
 
 
 class PacedProtocol(asyncio.Protocol):
-    """A protocol that reads in slices.
+    """A protocol that reads in slices, and closes in time.
 
     Args:
         loop: Of the transport.
     """
 
-    __slots__ = ("_is_reading_paused", "_loop", "_transport", "_unread")
+    __slots__ = ("_abort_timer", "_is_reading_paused", "_loop", "_transport", "_unread")
 
     _transport: asyncio.Transport
 
@@ -33,6 +34,7 @@ class PacedProtocol(asyncio.Protocol):
         self._loop = loop
         self._unread = bytearray()  # what came while reading was paused
         self._is_reading_paused = False
+        self._abort_timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def read(self, data: bytes | bytearray) -> int:
@@ -52,6 +54,8 @@ class PacedProtocol(asyncio.Protocol):
         self._is_reading_paused = True
         while self._unread:  # what came before counts
             self.read(self._next_slice())
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
 
     def pause_reading(self) -> None:
         """Let the client wait."""
@@ -66,6 +70,33 @@ class PacedProtocol(asyncio.Protocol):
             self._read_unread()
             if not self._is_reading_paused:
                 self._transport.resume_reading()
+
+    def close_transport(self) -> None:
+        """Close the connection when what was written is sent."""
+        self._transport.close()
+        self.abort_in_time()
+
+    def close_after_reading(self) -> None:
+        """Close the connection when the client does.
+
+        It may be in the middle of a message. To close with that unread would reset the connection,
+        and the close frame would not arrive.
+        """
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+            self.abort_in_time()
+            self.resume_reading()
+        else:
+            self.close_transport()
+
+    def abort_in_time(self) -> None:
+        """Close the connection at once if it is still there after a while."""
+        if self._abort_timer is None:
+            self._abort_timer = self._loop.call_later(CLOSE_TIMEOUT, self.abort)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()
 
     def _read_unread(self) -> None:
         count = 0

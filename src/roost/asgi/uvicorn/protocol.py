@@ -38,7 +38,6 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from roost.asgi.extension import Receiver, TakenWebSocket
-from roost.asgi.transport import CLOSE_TIMEOUT
 from roost.asgi.uvicorn.application import Application
 from roost.asgi.uvicorn.handshake import extensions, make_scope
 from roost.asgi.uvicorn.keepalive import Keepalive
@@ -66,7 +65,6 @@ class Protocol(PacedProtocol):
 
     __slots__ = (
         "_app_state",
-        "_close_timer",
         "_config",
         "_has_ended",
         "_held_pong",
@@ -99,7 +97,6 @@ class Protocol(PacedProtocol):
         )
         self._receiver: Receiver | None = None  # until the handshake has come
         self._keepalive: Keepalive | None = None
-        self._close_timer: asyncio.TimerHandle | None = None
         self._messages = Messages()
         self._held_pong: bytes | None = None
         self._is_writing_paused = False
@@ -128,13 +125,11 @@ class Protocol(PacedProtocol):
         super().connection_lost(exc)
         self._end(ABNORMAL if self._websocket.state is State.CONNECTING else NO_STATUS)
         self._server_state.connections.discard(self)
-        if self._close_timer is not None:
-            self._close_timer.cancel()
 
     def shutdown(self) -> None:
         """The server ends, and waits until its connections have."""
         if self._receiver is None or self._has_ended:
-            self._transport.close()
+            self.close_transport()
         else:
             self._receiver.server_ending()
 
@@ -178,28 +173,24 @@ class Protocol(PacedProtocol):
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code, reason)
             self._write_out()
-            self._close_in_time()
+            self.abort_in_time()
             self.resume_reading()  # the answer has to be read
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        self._transport.abort()
 
     def end(self, code: int) -> None:
         """Send a close frame, and close the connection without an answer."""
         self.close(code)
         self._end(code)
-        self._transport.close()
+        self.close_transport()
 
     def drop(self) -> None:
         """Close the connection without a close frame, unless it has ended."""
         if not self._has_ended:
-            self._transport.close()
-            self._close_in_time()
+            self.close_transport()
 
     def accept(self, headers: Sequence[tuple[str, str]]) -> None:
         """Accept the handshake, with these headers added."""
         response = self._response
+        del self._response  # is not needed again, and connections are many
         del response.headers["Date"]  # uvicorn has one of its own among those to be added
         for name, value in headers:
             response.headers[name] = value
@@ -276,6 +267,7 @@ class Protocol(PacedProtocol):
         if not output:
             return
         if websocket.state is State.CLOSING and self._receiver is not None:
+            self._held_pong = None
             self._receiver.connection_closing()
         self._transport.write(b"".join(output))
         if output[-1] == b"":  # the library's word for the end
@@ -284,20 +276,13 @@ class Protocol(PacedProtocol):
     def _finish(self) -> None:
         """The library sent its last: it has the client's close, or failed, or refused."""
         websocket = self._websocket
-        if websocket.close_rcvd is not None or websocket.close_sent is None:
-            close = websocket.close_rcvd
-            self._transport.close()
+        has_failed = websocket.close_rcvd is None and websocket.close_sent is not None
+        if has_failed:
+            self.close_after_reading()
         else:
-            # The client may be in the middle of a message. To close now, with that unread, would
-            # reset the connection, and the close frame would not arrive.
-            close = websocket.close_sent
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
-        self._close_in_time()
+            self.close_transport()
+        close = websocket.close_rcvd or websocket.close_sent
         self._end(*((ABNORMAL, "") if close is None else (close.code, close.reason)))
-        self.resume_reading()
 
     def _end(self, code: int, reason: str = "") -> None:
         """Tell the receiver, once."""
@@ -307,7 +292,3 @@ class Protocol(PacedProtocol):
             self._has_ended = True
             if self._receiver is not None:
                 self._receiver.connection_lost(code, reason)
-
-    def _close_in_time(self) -> None:
-        if self._close_timer is None:
-            self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self.abort)
