@@ -128,6 +128,7 @@ class RawTransport(ServerTransport):
 
     def connection_lost(self, code: int, reason: str) -> None:
         self._is_open = False
+        self._frames.clear()
         if not self._gone.done():
             self._gone.set_result(None)
 

@@ -1,9 +1,9 @@
 """The transport below a connection: reading at a pace, and closing in time.
 
 No client holds up the loop by what it sent at once: uvloop hands over a quarter of a megabyte
-together, which may be forty thousand frames. What came is read in slices, and after a hundred frames
-it is the turn of others; the client waits meanwhile. It also waits when the application asks for it.
-And no client holds up the end by not reading what it was sent last.
+together, which may be forty thousand frames. What came is read in slices, and after a hundred
+frames it is the turn of others; the client waits meanwhile. It also waits when the application asks
+for it. And no client holds up the end by not reading what it was sent last.
 """
 
 from __future__ import annotations

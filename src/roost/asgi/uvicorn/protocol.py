@@ -145,8 +145,9 @@ class Protocol(PacedProtocol):
         if not isinstance(application, Application) or not application.has_accepted:
             raise RuntimeError("a WebSocket is taken over once, after websocket.accept")
         self._receiver = receiver
-        # From now on, whatever the system does not take over at once pauses writing.
-        self._transport.set_write_buffer_limits(high=1, low=0)
+        if not self._has_ended:  # uvloop's transports raise once they are closed
+            # From now on, whatever the system does not take over at once pauses writing.
+            self._transport.set_write_buffer_limits(high=1, low=0)
         if self._is_writing_paused:
             receiver.pause_writing()
         for message in application.unread_messages():
@@ -170,7 +171,7 @@ class Protocol(PacedProtocol):
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame; the connection is closed when it is answered, or a while later."""
-        if self._websocket.state is State.OPEN:
+        if self._websocket.state is State.OPEN and not self._has_ended:
             self._websocket.send_close(code, reason)
             self._write_out()
             self.abort_in_time()
