@@ -1,6 +1,7 @@
 """The scope extension on a real server: what a receiver is told, and what it can say."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,9 @@ from roost.asgi.types import Receive, Scope, Send
 from roost.wire.frame import Frame
 from tests.clients import connect
 from tests.rfc6455.wire import BINARY, CLOSE, PING, PONG, TEXT, Heard, Wire, close, frame, open_wire
-from tests.servers import FAST, run_uvicorn
+from tests.servers import FAST, ROOT, run_uvicorn
+
+CERTIFICATES = ROOT / "tests" / "pubsub" / "certificates"
 
 HI = Frame(b"hi", is_text=True).framed
 
@@ -236,3 +239,32 @@ async def test_a_slow_consumer():
             pass
         assert heard.data == (1013).to_bytes(2, "big")
         assert await alice.heartbeat() == []
+
+
+async def test_over_tls():
+    """Nothing differs, flow control neither."""
+
+    class EchoChannel(Channel):
+        @event("ping")
+        def ping(self, payload: Any) -> Any:
+            return payload
+
+    class EchoSocket(Socket):
+        channels = {"*": EchoChannel}
+
+    trust = ssl.create_default_context(cafile=CERTIFICATES / "authority.pem")
+    trust.check_hostname = False
+    options = {
+        "ssl_certfile": CERTIFICATES / "server.pem",
+        "ssl_keyfile": CERTIFICATES / "server.key",
+    }
+    endpoint = Endpoint({"/socket": EchoSocket})
+    async with (
+        run_uvicorn(endpoint, ws=FAST, **options) as url,
+        connect(url.replace("http", "wss", 1), ssl=trust) as alice,
+    ):
+        await alice.join("room:1")
+        for size in (1, 1_000, 900_000):
+            assert await alice.ask("room:1", "ping", {"x": "x" * size}) == {"x": "x" * size}
+        endpoint.broadcast("room:1", "news", {"n": 1})
+        assert await alice.receive("news") == {"n": 1}
