@@ -15,11 +15,9 @@ class NotingTransport(asyncio.Transport):
         self.has_closed = False
 
     def pause_reading(self) -> None:
-        assert self.is_reading_
-        self.is_reading_ = False
+        self.is_reading_ = False  # more than once, as asyncio's transports allow
 
     def resume_reading(self) -> None:
-        assert not self.is_reading_
         self.is_reading_ = True
 
     def is_closing(self) -> bool:
@@ -39,12 +37,12 @@ class Reader(PacedProtocol):
 
 
 async def test_what_comes_at_once_is_read_in_turns():
-    """Others have theirs after a hundred frames; no byte is lost, and the client waits meanwhile."""
+    """Others have theirs after a hundred frames; nothing is lost, and the client waits."""
     reader = Reader()
     data = b"".join(number.to_bytes(FRAME_SIZE, "big") for number in range(4_000))
     reader.data_received(data)
     turn_count = 0
-    while len(reader.data) < len(data):
+    while len(reader.data) < len(data) and turn_count < 100:
         assert not reader.connection.is_reading_
         assert len(reader.data) <= (turn_count + 1) * max(SLICE_SIZE, TURN_COUNT * FRAME_SIZE)
         await asyncio.sleep(0)
