@@ -239,6 +239,7 @@ class Protocol(PacedProtocol):
             return
         self._response = response
         scope = make_scope(request, self._transport, self._config, self._app_state, self.take)
+        request.headers.clear()  # which the library's parser holds to the end: two kilobytes
         application = self._receiver = Application(
             self, self._server_state, scope, logs_access=self._config.access_log
         )
