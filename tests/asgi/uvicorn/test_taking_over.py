@@ -3,16 +3,17 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from roost import Channel, Endpoint, Mount, Socket, WebSocket, event
+from roost.asgi import Drainer
 from roost.asgi.extension import TakenWebSocket, take_from
 from roost.asgi.types import Receive, Scope, Send
 from roost.wire.frame import Frame
-from tests.clients import connect
+from tests.clients import Client, connect
 from tests.rfc6455.wire import BINARY, CLOSE, PING, PONG, TEXT, Heard, Wire, close, frame, open_wire
 from tests.servers import FAST, ROOT, run_uvicorn
 
@@ -268,3 +269,29 @@ async def test_over_tls():
             assert await alice.ask("room:1", "ping", {"x": "x" * size}) == {"x": "x" * size}
         endpoint.broadcast("room:1", "news", {"n": 1})
         assert await alice.receive("news") == {"n": 1}
+
+
+async def test_a_server_that_ends_closes_in_batches():
+    """The drainer of the mount has its say, although the server ends before the endpoint does."""
+
+    class QuietSocket(Socket):
+        channels = {"*": Channel}
+
+    drainer = Drainer(batch_size=1, batch_interval=0.2)
+    endpoint = Endpoint({"/socket": Mount(QuietSocket, drainer=drainer)})
+    closed_at: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def note(client: Client) -> None:
+        assert await client.closed() == 1012
+        closed_at.append(loop.time())
+
+    async with AsyncExitStack() as stack:
+        async with run_uvicorn(endpoint, ws=FAST) as url:
+            clients = [await stack.enter_async_context(connect(url)) for _ in range(3)]
+            notes = [asyncio.create_task(note(client)) for client in clients]
+        await asyncio.gather(*notes)
+
+    first, second, third = closed_at
+    assert second - first > 0.1
+    assert third - second > 0.1
