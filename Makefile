@@ -60,7 +60,7 @@ format: .venv/dev ## put the code in the usual form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/dev ## run the benchmarks
+bench: .venv/bench bench/node_modules/.installed ## run the benchmarks (ARGS=side: beside others)
 	$(BIN)/python -m bench $(ARGS)
 
 simulate: .venv/dev ## play SEEDS (10000) random histories of a cluster under all faults
@@ -80,11 +80,14 @@ lock: ## make the lock files anew (ARGS=--upgrade for the newest releases)
 	$(COMPILE) $(ARGS) requirements/dev.in --output-file requirements/dev.txt
 	$(COMPILE) $(ARGS) requirements/server.in --constraint requirements/dev.txt \
 	    --output-file requirements/server.txt
+	$(COMPILE) $(ARGS) requirements/bench.in --constraint requirements/dev.txt \
+	    --output-file requirements/bench.txt
 	npm install --package-lock-only
+	npm install --package-lock-only --prefix bench
 	rm -rf .lock-venv
 
 clean: ## remove all that was installed or made
-	rm -rf .venv .lock-venv node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .lock-venv node_modules bench/node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # What is installed is noted by empty files, so that the next run is instant.
@@ -109,6 +112,16 @@ endif
 	$(PIP) --require-hashes -r requirements/dev.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch .venv/server $@
+
+# The servers that roost is compared with. Who has no npm compares it with the others.
+.venv/bench: .venv/dev requirements/bench.txt
+	$(PIP) --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench/node_modules/.installed: bench/package.json bench/package-lock.json
+	@mkdir -p bench/node_modules
+	-npm ci --prefix bench
+	@mkdir -p bench/node_modules && touch $@
 
 NPM_FILES := package.json package-lock.json .npmrc
 NPM := @command -v npm >/dev/null || \
