@@ -12,9 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import nodes, replication, rooms, tracker
+from bench import nodes, replication, rooms, side_by_side, tracker
 
-BENCHMARKS: Final = {"tracker": tracker, "rooms": rooms, "replication": replication, "nodes": nodes}
+BENCHMARKS: Final = {
+    "tracker": tracker,
+    "rooms": rooms,
+    "replication": replication,
+    "nodes": nodes,
+    "side": side_by_side,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from bench.load.frames import CLOSE, PING, PONG, FrameReader, ProtocolError, fra
 __all__ = ["Client", "Conversation", "Crowd", "Entry", "Impatient"]
 
 Conversation = Generator[bytes, bytes, None]
-"""Yields a text to send, or nothing; is sent the messages of the server; returns when it is over."""
+"""Yields a text to send, or nothing; is sent the server's messages; returns when it is over."""
 
 CHUNK_SIZE: Final = 1 << 16
 BATCH_COUNT: Final = 64  # sockets that are read before the clock is looked at again

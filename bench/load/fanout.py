@@ -102,7 +102,7 @@ def _learn(crowd: Crowd, clients: Sequence[Client], texts: Sequence[bytes]) -> l
         received[number] += chunk
 
     def is_done() -> bool:
-        while waiting and list(FrameReader().feed(received[waiting[-1]])):
+        while waiting and any(FrameReader().feed(received[waiting[-1]])):
             waiting.pop()
         return not waiting
 

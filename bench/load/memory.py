@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from math import nan
 from time import sleep
 from typing import Final
 
@@ -23,7 +25,7 @@ def memory(target: Target, count: int, process_count: int) -> Measured:
     """Let processes join one after the other, each with its share of the connections.
 
     Each client is in a topic of its own, with presence where there is some. The growth is that of
-    the last process, by that of the first but one: the first finds memory that was free already.
+    the last process, by that of the second: the first finds memory that was free already.
     """
     if not target.pids:
         raise ValueError("memory of a server on another machine can't be seen")
@@ -33,11 +35,13 @@ def memory(target: Target, count: int, process_count: int) -> Measured:
         for number in range(process_count):
             stack.enter_context(_idle(target, number, share))
             sizes.append(_settled_size(target))
-    steps = [(b - a) / share / 1e3 for a, b in zip(sizes, sizes[1:], strict=False)]
+    steps = [(b - a) / share / 1e3 for a, b in pairwise(sizes)]
+    usual = steps[min(1, process_count - 1)]
     figures = {
         "kB each": (sizes[-1] - sizes[0]) / (share * process_count) / 1e3,
         "first, kB": steps[0],
         "last, kB": steps[-1],
+        "growth": steps[-1] / usual if usual > 0 else nan,
     }
     return Measured(figures, watch.shares)
 

@@ -40,9 +40,7 @@ def storm(target: Target, count: int) -> Measured:
         with Watch(target.pids) as joining:
             for client in clients:
                 client.talk(target.dialect.join(TOPIC))
-            crowd.run(
-                lambda: reader.reached_count == 2 * count, PATIENCE, "not all list everybody"
-            )
+            crowd.run(lambda: reader.reached_count == 2 * count, PATIENCE, "not all list everybody")
         settle(crowd)
         keys = [roll.key for roll in everybody]
         for roll in everybody:
