@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Final, TypeVar
 
 from bench.load.dialects import Phoenix
@@ -58,6 +59,7 @@ class Plan:
         scenarios: What is measured on each that can do it.
         scale: How large.
         round_count: How often.
+        duration: Seconds after which no round begins that would not fit; None for no limit.
         url: Of a server that runs already, of the interop app's shape.
         pids: Its processes, if they are on this machine.
     """
@@ -66,6 +68,7 @@ class Plan:
     scenarios: Sequence[Scenario] = SCENARIOS
     scale: Scale = Scale()  # noqa: RUF009 # is frozen
     round_count: int = 3
+    duration: float | None = None
     url: str | None = None
     pids: Sequence[int] = ()
 
@@ -90,7 +93,11 @@ def measure(plan: Plan) -> dict[str, dict[str, Outcome]]:
         }
         for scenario in plan.scenarios
     }
+    started_at = monotonic()
     for number in range(plan.round_count):
+        passed = monotonic() - started_at
+        if plan.duration is not None and number and passed / number * (number + 1) > plan.duration:
+            break
         turn = number % len(contestants)
         for scenario in plan.scenarios:
             if scenario.only_once and number:
@@ -143,6 +150,7 @@ def _choose(everything: Sequence[Named], names: str | None) -> list[Named]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all (default: 3)")
+    parser.add_argument("--minutes", type=float, help="begin no round that would take longer")
     parser.add_argument("--servers", metavar="NAME;NAME", help="only these, in quotes")
     parser.add_argument("--scenarios", metavar="NAME;NAME", help="only these, in quotes")
     parser.add_argument("--small", action="store_true", help="a tenth of everything, to try it")
@@ -172,6 +180,7 @@ def run(arguments: argparse.Namespace) -> str:
         scenarios=_choose(SCENARIOS, arguments.scenarios),
         scale=SMALL if arguments.small else Scale(),
         round_count=arguments.rounds,
+        duration=None if arguments.minutes is None else arguments.minutes * 60,
         url=arguments.url,
         pids=arguments.pid,
     )

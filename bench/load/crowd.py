@@ -121,9 +121,6 @@ class Client:
         self.send_frames(data)
 
     def receive(self, chunk: bytes) -> None:
-        if self.on_chunk is not None:
-            self.on_chunk(chunk)
-            return
         if self._greeting is not None:
             greeting, end, chunk = (self._greeting + chunk).partition(b"\r\n\r\n")
             if not end:
@@ -272,6 +269,9 @@ class Crowd:
                     continue
                 if not chunk:
                     raise ProtocolError("the server dropped a connection")
-                client.receive(chunk)
+                if client.on_chunk is not None:
+                    client.on_chunk(chunk)
+                else:
+                    client.receive(chunk)
         if self.on_batch is not None:
             self.on_batch()

@@ -36,7 +36,7 @@ class Fan:
         self.delivered_count = 0
         self._latencies: Counter[int] = Counter()  # in units of 10 µs
         for number, client in enumerate(self._clients):
-            client.take_chunks(partial(self.stream.receive, number))
+            client.take_chunks(self.stream.receiver(number))
         crowd.on_batch = self._count
 
     def _message(self, number: int) -> bytes:
@@ -50,11 +50,10 @@ class Fan:
         self._clients[0].send(self._message(number))
 
     def _count(self) -> None:
-        arrived, now = self.stream.arrived, self._crowd.now
-        for message, count in arrived.items():
+        now = self._crowd.now
+        for message, count in self.stream.arrived():
             self.delivered_count += count
             self._latencies[int((now - self._since[message]) * 1e5)] += count
-        arrived.clear()
 
     def run_closed(self, outstanding: int, duration: float) -> None:
         """Keep ``outstanding`` messages under way that not all have received."""

@@ -122,7 +122,7 @@ def test_a_figure_of_the_generator_is_refused(shares: Shares, is_refused: bool):
 def test_a_server_that_runs_already_takes_part():
     """Under its URL, as one of the interop app's shape."""
     with start(ROOST) as target:
-        plan = Plan([], [named("join-presence")], TINY, 1, url=target.url)
+        plan = Plan([], [named("join-presence")], TINY, round_count=1, url=target.url)
         outcome = measure(plan)["join-presence"][target.url]
 
     assert outcome.failures == []

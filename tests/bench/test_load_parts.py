@@ -91,7 +91,7 @@ def test_anything_but_what_is_due_is_noticed(received: list[bytes]):
         stream.expect(message(number))
 
     with pytest.raises(Lost):
-        stream.receive(1, b"".join(received))
+        stream.receiver(1)(b"".join(received))
 
 
 @given(st.lists(st.integers(1, 100), max_size=8))
@@ -101,15 +101,17 @@ def test_a_message_counts_once_it_is_whole(cuts: list[int]):
     due = b"".join(message(number) for number in range(3))
     for number in range(3):
         stream.expect(message(number))
-    stream.receive(0, due)
+    receive = stream.receiver(1)
+    stream.receiver(0)(due)
     assert stream.complete_count == 0
     at = 0
     for cut in cuts:
-        stream.receive(1, due[at : at + cut])
+        receive(due[at : at + cut])
         at = min(at + cut, len(due))
 
         assert stream.complete_count == at // 50
-    assert stream.arrived.total() == 3 + at // 50
+    assert sum(count for _, count in stream.arrived()) == 3 + at // 50
+    assert list(stream.arrived()) == []
     assert stream.is_complete == (at == len(due))
 
 
