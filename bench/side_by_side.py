@@ -192,4 +192,4 @@ def run(arguments: argparse.Namespace) -> str:
             (arguments.svg / f"{name}.svg").write_text(picture, encoding="utf-8")
     about = describe_machine(is_pinned=is_pinned, load_before=load_before)
     tables = render(plan.contestants, plan.scenarios, outcomes, is_full_size=not arguments.small)
-    return f"{about}\n\n{tables}\n"
+    return f"{about}\n{tables}\n"

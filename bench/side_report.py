@@ -47,8 +47,15 @@ def render(
     is_full_size: bool,
 ) -> str:
     """All tables; goals are judged at full size only."""
+    tries = (
+        len(each.measured) + len(each.failures)
+        for by_server in outcomes.values()
+        for each in by_server.values()
+    )
+    once = ", ".join(each.name for each in scenarios if each.only_once)
     about = markdown_table(["server", "is"], [[each.name, each.about] for each in servers])
-    parts = [about.replace("|---|--:|", "|---|---|")]
+    parts = [f"- **Rounds:** {max(tries)}" + (f"; {once} only in the first." if once else ".")]
+    parts.append(about.replace("|---|--:|", "|---|---|"))
     parts += [_section(each, servers, outcomes[each.name]) for each in scenarios]
     if is_full_size:
         parts.append(_goals(servers, outcomes))
