@@ -116,7 +116,8 @@ def _attempt(plan: Plan, scenario: Scenario, server: Server, outcome: Outcome) -
             gc.disable()
             measured = scenario.run(target, plan.scale)
     except Exception as error:  # whatever it is, it belongs into the report
-        outcome.failures.append(f"{type(error).__name__}: {error}")
+        notes = ": ".join(note for note in getattr(error, "__notes__", []) if note)
+        outcome.failures.append(f"{type(error).__name__}: {error}{notes and ': '}{notes}")
     else:
         if scenario.is_throughput and measured.shares.is_of_the_generator:
             share = measured.shares.generator
@@ -126,7 +127,7 @@ def _attempt(plan: Plan, scenario: Scenario, server: Server, outcome: Outcome) -
     finally:
         gc.enable()
     if outcome.failures:
-        print(f"  {server.name}: {outcome.failures[-1][:200]}", file=sys.stderr)
+        print(f"  {server.name}: {outcome.failures[-1][:1000]}", file=sys.stderr)
 
 
 @contextmanager

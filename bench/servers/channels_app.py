@@ -22,8 +22,12 @@ settings.configure(
     CHANNEL_LAYERS={
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            # Over its capacity a channel loses messages: there are never more than 100 under way.
-            "CONFIG": {"hosts": [os.environ["REDIS"]], "capacity": 1_000},
+            "CONFIG": {
+                # redis-py has 100 at most by default, and raises when that many clients join.
+                "hosts": [{"address": os.environ["REDIS"], "max_connections": 10_000}],
+                # Over its capacity a channel loses messages.
+                "capacity": 1_000,
+            },
         }
     },
 )

@@ -34,7 +34,7 @@ Command = Callable[[int], Sequence[str]]
 
 
 class NotStarted(Exception):
-    """A server did not come up; says what it printed."""
+    """A server did not come up; what it printed is in the notes."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Server:
 @contextmanager
 def start(server: Server) -> Iterator[Target]:
     """Start a server; yields once it answers, and kills it at the end.
+
+    Whatever fails meanwhile is noted what the server has printed last.
 
     Raises:
         NotStarted: Something is not installed, or the process ended or stayed silent.
@@ -110,9 +112,10 @@ def _process(command: Sequence[str], port: int, more: Mapping[str, str]) -> Iter
         try:
             _wait_for(process, port)
             yield process.pid
-        except NotStarted as failure:
+        except Exception as failure:
             output.seek(0)
-            raise NotStarted(f"{failure}: {output.read()[-500:].strip()}") from None
+            failure.add_note(output.read()[-500:].strip())
+            raise
         finally:
             _end(process)
 
