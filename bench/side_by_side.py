@@ -13,6 +13,7 @@ import argparse
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -185,6 +186,8 @@ def run(arguments: argparse.Namespace) -> str:
         url=arguments.url,
         pids=arguments.pid,
     )
+    # By an exception, so that the server that runs just then is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     load_before = os.getloadavg()
     is_pinned = use_core(GENERATOR_CORE)
     outcomes = measure(plan)
