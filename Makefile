@@ -8,6 +8,8 @@
 #   WORKERS= CLUSTER= NODE=  of the interop app: how many processes it has, the URL of what is
 #              between nodes, and the name of this one
 #   ENGINE= RUNS=  of the chaos tests: redis, nats or zenoh, and how many times they are played
+#   URL=       of a running server of the interop app's shape, a Phoenix one for example, which
+#              `make bench ARGS=side` measures with the others
 #   SEEDS=     how many random histories of a cluster `make simulate` plays
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
 #              for uv in `make lock`, for the planted bugs in `make mutate`

@@ -85,7 +85,7 @@ def _section(scenario: Scenario, servers: Sequence[Server], outcomes: Mapping[st
             rounds = f"{count} of {count + len(outcome.measured)} rounds"
             reason = " ".join(outcome.failures[0].split()).replace("`", "'")[:300]
             notes.append(f"- **{server.name} failed** in {rounds}: `{reason}`")
-    parts = [f"#### {scenario.title}", markdown_table(header, rows)]
+    parts = [f"### {scenario.title}", markdown_table(header, rows)]
     return "\n\n".join(parts + (["\n".join(notes)] if notes else []))
 
 
@@ -164,7 +164,7 @@ def _goals(servers: Sequence[Server], outcomes: Outcomes) -> str:
         if server.name.startswith("http"):
             goals += [g for g in _phoenix_goals(server.name) if g.scenario in outcomes]
     rows = [[goal.text, *(_verdict(goal, name, outcomes) for name in roosts)] for goal in goals]
-    return "\n\n".join(["#### Goals", markdown_table(["goal", *roosts], rows)])
+    return "\n\n".join(["### Goals", markdown_table(["goal", *roosts], rows)])
 
 
 def _verdict(goal: Goal, name: str, outcomes: Outcomes) -> str:
