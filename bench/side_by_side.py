@@ -117,8 +117,8 @@ def _attempt(plan: Plan, scenario: Scenario, server: Server, outcome: Outcome) -
             gc.disable()
             measured = scenario.run(target, plan.scale)
     except Exception as error:  # whatever it is, it belongs into the report
-        notes = ": ".join(note for note in getattr(error, "__notes__", []) if note)
-        outcome.failures.append(f"{type(error).__name__}: {error}{notes and ': '}{notes}")
+        printed = [note for note in getattr(error, "__notes__", []) if note]
+        outcome.failures.append("; ".join([f"{type(error).__name__}: {error}", *printed]))
     else:
         if scenario.is_throughput and measured.shares.is_of_the_generator:
             share = measured.shares.generator

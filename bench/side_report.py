@@ -34,6 +34,13 @@ class Outcome:
         found = [each.figures[name] for each in self.measured]
         return median(found) if found else None
 
+    def by_a_whole_core(self, name: str) -> float | None:
+        """The median of the figure for each second of the server's processor time."""
+        found = [
+            each.figures[name] / each.shares.server for each in self.measured if each.shares.server
+        ]
+        return median(found) if found else None
+
 
 Outcomes = Mapping[str, Mapping[str, Outcome]]
 """Name of a scenario → name of a server → what came of it."""
@@ -66,8 +73,9 @@ def _section(scenario: Scenario, servers: Sequence[Server], outcomes: Mapping[st
     columns: list[str] = []
     for found in outcomes.values():
         columns = columns or [name for each in found.measured[:1] for name in each.figures]
+    is_rate = scenario.is_throughput and scenario.more_is_better
     header = ["", *columns, "range", f"÷ {BARE.name}", f"÷ {ROOST.name}"]
-    header += ["server CPU", "generator CPU"]
+    header += ["server CPU", "generator CPU", *(["by a whole core"] if is_rate else [])]
     rows, notes = [], []
     for server in servers:
         if (outcome := outcomes.get(server.name)) is None:
@@ -79,7 +87,8 @@ def _section(scenario: Scenario, servers: Sequence[Server], outcomes: Mapping[st
             figures = [_cell(outcome.figure(name)) for name in columns]
             ratios = [_ratio(scenario.main, outcome, outcomes.get(b.name)) for b in (BARE, ROOST)]
             spread = _spread(scenario.main, outcome)
-            rows.append([server.name, *figures, spread, *ratios, *_shares(outcome)])
+            whole = [_cell(outcome.by_a_whole_core(scenario.main))] if is_rate else []
+            rows.append([server.name, *figures, spread, *ratios, *_shares(outcome), *whole])
         if outcome.failures:
             count = len(outcome.failures)
             rounds = f"{count} of {count + len(outcome.measured)} rounds"
@@ -184,7 +193,7 @@ def _verdict(goal: Goal, name: str, outcomes: Outcomes) -> str:
 
 # Plots.
 
-SHOWN: Final = ("roost serve", "roost, fast path", ROOST.name, BARE.name, WS, "python-socketio")
+SHOWN: Final = ("roost serve", ROOST.name, BARE.name, WS, "python-socketio")
 
 
 def plots(outcomes: Outcomes) -> dict[str, str]:

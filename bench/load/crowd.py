@@ -201,7 +201,7 @@ class Crowd:
         client = Client(self, sock, upgrade_request(self._host, entry.target), entry)
         sock.connect_ex(self._address)
         self._by_number[sock.fileno()] = client
-        self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
+        self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
         return client
 
     def connect_all(
@@ -237,7 +237,7 @@ class Crowd:
 
     def wants_to_write(self, client: Client, wants: bool) -> None:
         events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
-        self._epoll.modify(client.socket, events)
+        self._epoll.modify(client.socket, events | select.EPOLLET)
 
     def run(self, is_done: Callable[[], bool], timeout: float, otherwise: str) -> None:
         """Read and write until ``is_done``, which is asked after each batch of sockets.
@@ -263,15 +263,19 @@ class Crowd:
             if events & select.EPOLLOUT:
                 client.flush()
             if events & ~select.EPOLLOUT:
-                try:
-                    chunk = client.socket.recv(CHUNK_SIZE)
-                except BlockingIOError:
-                    continue
-                if not chunk:
-                    raise ProtocolError("the server dropped a connection")
-                if client.on_chunk is not None:
-                    client.on_chunk(chunk)
-                else:
-                    client.receive(chunk)
+                # Edge-triggered: the system tells of each arrival once, so all of it is read.
+                while not client.is_closed:
+                    try:
+                        chunk = client.socket.recv(CHUNK_SIZE)
+                    except BlockingIOError:
+                        break
+                    if not chunk:
+                        raise ProtocolError("the server dropped a connection")
+                    if client.on_chunk is not None:
+                        client.on_chunk(chunk)
+                    else:
+                        client.receive(chunk)
+                    if len(chunk) < CHUNK_SIZE:
+                        break
         if self.on_batch is not None:
             self.on_batch()

@@ -12,6 +12,7 @@ from time import sleep
 from typing import Final
 
 from bench.load.crowd import Impatient
+from bench.load.frames import ProtocolError
 from bench.load.shares import Watch, resident_size
 from bench.load.target import Measured, Target
 
@@ -32,9 +33,12 @@ def memory(target: Target, count: int, process_count: int) -> Measured:
     share = count // process_count
     sizes = [_settled_size(target)]
     with ExitStack() as stack, Watch(target.pids) as watch:
+        clients = []
         for number in range(process_count):
-            stack.enter_context(_idle(target, number, share))
+            clients.append(stack.enter_context(_idle(target, number, share)))
             sizes.append(_settled_size(target))
+        if any(each.poll() is not None for each in clients):
+            raise ProtocolError("the server dropped a connection that was idle")
     steps = [(b - a) / share / 1e3 for a, b in pairwise(sizes)]
     usual = steps[min(1, process_count - 1)]
     figures = {
@@ -58,7 +62,7 @@ def _settled_size(target: Target) -> int:
 
 
 @contextmanager
-def _idle(target: Target, number: int, count: int) -> Iterator[None]:
+def _idle(target: Target, number: int, count: int) -> Iterator[subprocess.Popen[bytes]]:
     kind = "room" if target.has_presence else "plain"
     dialect = type(target.dialect).__name__
     options = [str(number * count), str(count), str(number + 2), str(GENERATOR_CORE)]
@@ -68,6 +72,6 @@ def _idle(target: Target, number: int, count: int) -> Iterator[None]:
             assert process.stdout is not None
             if not process.stdout.readline():
                 raise Impatient(f"{count} clients more could not join")
-            yield
+            yield process
         finally:
             process.kill()

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 from bench.load.dialects import SocketIO
@@ -18,15 +17,8 @@ __all__ = ["BARE", "ROOST", "SERVERS", "from_command"]
 INTEROP: Final = "examples.interop.app:app"
 
 
-def _uvicorn(app: str, *more: str) -> Command:
-    options = [
-        *more,
-        "--log-level",
-        "error",
-        "--no-access-log",
-        "--ws-per-message-deflate",
-        "false",
-    ]
+def _uvicorn(app: str) -> Command:
+    options = ["--log-level", "error", "--no-access-log", "--ws-per-message-deflate", "false"]
     options += ["--ws-ping-interval", "0", "--backlog", "4096"]
     return lambda port: [sys.executable, "-m", "uvicorn", app, "--port", str(port), *options]
 
@@ -44,8 +36,8 @@ def _granian(port: int) -> Sequence[str]:
 
 
 def _serve(port: int) -> Sequence[str]:
-    script = Path(sys.executable).with_name("roost")
-    return [str(script), "serve", INTEROP, "--port", str(port)]
+    options = ["--log-level", "error", "--backlog", "4096", "--port", str(port)]
+    return [sys.executable, "-m", "roost.cli", "serve", INTEROP, *options]
 
 
 def _node(file: str) -> Command:
@@ -75,10 +67,6 @@ def _no_serve() -> str | None:
     return None if find_spec("roost.cli") else "there is no `roost serve` here"
 
 
-def _no_fast_path() -> str | None:
-    return None if find_spec("roost.asgi.uvicorn") else "there is no fast path here"
-
-
 ROOST: Final = Server(
     "roost, uvicorn", "the interop app on plain ASGI", _uvicorn(INTEROP), has_presence=True
 )
@@ -88,17 +76,10 @@ BARE: Final = Server(
 SERVERS: Final = (
     Server(
         "roost serve",
-        "the interop app with its own command",
+        "the interop app on the fast path",
         _serve,
         has_presence=True,
         missing=_no_serve,
-    ),
-    Server(
-        "roost, fast path",
-        "the interop app on uvicorn with `--ws roost.asgi.uvicorn:Protocol`",
-        _uvicorn(INTEROP, "--ws", "roost.asgi.uvicorn:Protocol"),
-        has_presence=True,
-        missing=_no_fast_path,
     ),
     ROOST,
     Server(

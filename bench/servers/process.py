@@ -64,7 +64,7 @@ class Server:
 def start(server: Server) -> Iterator[Target]:
     """Start a server; yields once it answers, and kills it at the end.
 
-    Whatever fails meanwhile is noted what the server has printed last.
+    Whatever fails meanwhile is given the last line that the server has printed as a note.
 
     Raises:
         NotStarted: Something is not installed, or the process ended or stayed silent.
@@ -114,7 +114,7 @@ def _process(command: Sequence[str], port: int, more: Mapping[str, str]) -> Iter
             yield process.pid
         except Exception as failure:
             output.seek(0)
-            failure.add_note(output.read()[-500:].strip())
+            failure.add_note("".join(output.read().strip().splitlines()[-1:]))
             raise
         finally:
             _end(process)

@@ -94,7 +94,7 @@ def test_what_fails_is_in_the_report():
     report = render(plan.contestants, plan.scenarios, measure(plan), is_full_size=False)
 
     assert "| silent | failed |" in report
-    assert "silent failed** in 1 of 1 rounds: `NotStarted: it ended with 0: no`" in report
+    assert "silent failed** in 1 of 1 rounds: `NotStarted: it ended with 0; no`" in report
     assert "| bare, uvicorn | " in report.partition("###")[2]
     assert "bare, uvicorn failed" not in report
 
