@@ -12,6 +12,7 @@ from typing import Final
 
 from bench.load.crowd import Crowd
 from bench.load.dialects import Dialect, Phoenix, SocketIO
+from bench.load.frames import ProtocolError
 from bench.load.joins import AT_ONCE
 from bench.load.shares import use_core
 from bench.load.target import Target, entry
@@ -29,10 +30,13 @@ def main() -> None:
             (entry(target, f"u{n}", [f"{kind}:{n}"]) for n in numbers), at_once=AT_ONCE, timeout=180
         )
         print("joined", flush=True)
-        end = Thread(target=sys.stdin.read)
+        end = Thread(target=sys.stdin.read, daemon=True)
         end.start()
         while end.is_alive():
-            crowd.step(0.2)
+            try:
+                crowd.step(0.2)
+            except ProtocolError as error:  # noticed by who started this; unless it is all over
+                sys.exit(f"an idle client: {error}")
 
 
 if __name__ == "__main__":
