@@ -63,13 +63,20 @@ def render(
     about = markdown_table(["server", "is"], [[each.name, each.about] for each in servers])
     parts = [f"- **Rounds:** {max(tries)}" + (f"; {once} only in the first." if once else ".")]
     parts.append(about.replace("|---|--:|", "|---|---|"))
-    parts += [_section(each, servers, outcomes[each.name]) for each in scenarios]
+    for each in scenarios:
+        bases = {**outcomes.get(each.beside or "", {}), **outcomes[each.name]}
+        parts.append(_section(each, servers, outcomes[each.name], bases))
     if is_full_size:
         parts.append(_goals(servers, outcomes))
     return "\n\n".join(parts)
 
 
-def _section(scenario: Scenario, servers: Sequence[Server], outcomes: Mapping[str, Outcome]) -> str:
+def _section(
+    scenario: Scenario,
+    servers: Sequence[Server],
+    outcomes: Mapping[str, Outcome],
+    bases: Mapping[str, Outcome],
+) -> str:
     columns: list[str] = []
     for found in outcomes.values():
         columns = columns or [name for each in found.measured[:1] for name in each.figures]
@@ -85,7 +92,7 @@ def _section(scenario: Scenario, servers: Sequence[Server], outcomes: Mapping[st
             rows.append([server.name, "failed", *["—"] * (len(header) - 2)])
         else:
             figures = [_cell(outcome.figure(name)) for name in columns]
-            ratios = [_ratio(scenario.main, outcome, outcomes.get(b.name)) for b in (BARE, ROOST)]
+            ratios = [_ratio(scenario.main, outcome, bases.get(b.name)) for b in (BARE, ROOST)]
             spread = _spread(scenario.main, outcome)
             whole = [_cell(outcome.by_a_whole_core(scenario.main))] if is_rate else []
             rows.append([server.name, *figures, spread, *ratios, *_shares(outcome), *whole])

@@ -58,6 +58,7 @@ class Scenario:
         more_is_better: Of the main figure.
         needs_presence: Servers without presence can't do it.
         only_once: Its figures hardly differ from round to round.
+        beside: The scenario whose figure stands for servers that can't do this one, in ratios.
         is_throughput: A figure of a generator that is the bottleneck is refused.
     """
 
@@ -68,6 +69,7 @@ class Scenario:
     more_is_better: bool = True
     needs_presence: bool = False
     only_once: bool = False
+    beside: str | None = None
     is_throughput: bool = True
 
 
@@ -78,6 +80,7 @@ SCENARIOS: Final = (
         "joins/s",
         lambda target, scale: joins.join(target, scale.join_count, presence=True),
         needs_presence=True,
+        beside="join",
     ),
     Scenario(
         "join",

@@ -47,6 +47,23 @@ def test_figures_are_medians_with_ratios():
     assert bare[5:] == ["—", "1.00×", "2.00×", "50%", "25%", "800"]
 
 
+def test_joins_with_presence_have_the_bare_server_beside_them():
+    """It has no presence, so its joins without are what there is to compare with."""
+
+    def joins(rate: float) -> Outcome:
+        return Outcome([Measured({"joins/s": rate}, Shares(0.25, 0.5, 1.0))])
+
+    tables = report(
+        {
+            "join-presence": {"roost, uvicorn": joins(50)},
+            "join": {"roost, uvicorn": joins(80), "bare, uvicorn": joins(100)},
+        }
+    )
+
+    roost = tables["Connect and join with presence, own topic each"][1]
+    assert roost[3:5] == ["0.500×", "1.00×"]
+
+
 def test_a_goal_is_met_or_missed():
     """As a ratio to another server, and not met by who failed."""
     failed = Outcome(failures=["Lost: a message"])
