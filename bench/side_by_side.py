@@ -111,6 +111,7 @@ def measure(plan: Plan) -> dict[str, dict[str, Outcome]]:
 
 
 def _attempt(plan: Plan, scenario: Scenario, server: Server, outcome: Outcome) -> None:
+    failure_count = len(outcome.failures)
     try:
         with _target(plan, server) as target:
             gc.collect()
@@ -127,7 +128,7 @@ def _attempt(plan: Plan, scenario: Scenario, server: Server, outcome: Outcome) -
             outcome.measured.append(measured)
     finally:
         gc.enable()
-    if outcome.failures:
+    if len(outcome.failures) > failure_count:
         print(f"  {server.name}: {outcome.failures[-1][:1000]}", file=sys.stderr)
 
 
