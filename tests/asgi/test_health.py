@@ -95,8 +95,10 @@ async def test_two_nodes_of_one_name_are_told(caplog: pytest.LogCaptureFixture):
 
 async def test_a_name_that_nodes_take_themselves_is_refused():
     """What is sent to ``web~1`` would go to ``web``."""
+    adapter = Network().adapter("web~1")
     with pytest.raises(ConfigurationError, match="'web~1'"):
-        await PubSub(LocalAdapter("web~1")).start()
+        await PubSub(adapter).start()
+    assert not adapter.is_started  # nothing is left open
 
 
 async def test_probes_are_answered():

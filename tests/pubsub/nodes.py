@@ -43,12 +43,14 @@ class NodeAdapter:
         self.is_lonely = False
         self.counters: Counter[str] = Counter()
         self.is_crashed = False
+        self.is_started = False
         self.deliver: Callable[[bytes], None]
         self.links: LinkEvents
         self.sent: list[bytes] = []
         self._network = network
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
+        self.is_started = True
         self.deliver = deliver
         self.links = links
         self._network.nodes[self.link] = self

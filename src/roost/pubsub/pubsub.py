@@ -21,7 +21,7 @@ from roost.pubsub.registry import (
     Subscription,
     deliver_to_all,
 )
-from roost.pubsub.replicator import Replicator
+from roost.pubsub.replicator import Replicator, check_node_name
 from roost.pubsub.urls import adapter_for
 from roost.strict_json import EncodeHook, JsonEncoder
 from roost.tracker.options import ReplicationOptions
@@ -119,6 +119,7 @@ class PubSub:
                 run = None  # a loop that was closed without stop took its run along
             if run is None:
                 run = _Run()
+                check_node_name(self.adapter.node_name)  # before anything is open
                 await self.adapter.start(self._receive, _Links(run))
                 run.replicator = Replicator(self.adapter, self._send_tracker, self._replication)
                 self._run = run

@@ -34,7 +34,7 @@ from roost.tracker.replication import (
     ReplicationProtocol,
 )
 
-__all__ = ["PeerHealth", "Replicator", "Tell"]
+__all__ = ["PeerHealth", "Replicator", "Tell", "check_node_name"]
 
 logger = logging.getLogger("roost.cluster")
 
@@ -42,6 +42,19 @@ MEETING: Final = 0.3  # seconds in which nodes that start together meet
 SLEPT: Final = 0.5  # seconds that a timer may be late before this process has slept
 
 Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
+
+
+def check_node_name(name: str) -> None:
+    """Raise if a node can't be given this name.
+
+    Raises:
+        ConfigurationError: It looks like one that a node takes itself.
+    """
+    if RENAMED in name:
+        raise ConfigurationError(
+            f"the node's name {name!r} has a {RENAMED!r}, which only a name that a node takes "
+            "itself has"
+        )
 
 
 class PeerHealth(TypedDict):
@@ -77,14 +90,9 @@ class Replicator:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._send = send
-        # Unix microseconds: they order the lives of one name.
         self._given_name = adapter.node_name
-        if RENAMED in self._given_name:
-            raise ConfigurationError(
-                f"the node's name {self._given_name!r} has a {RENAMED!r}, which only a name that a "
-                "node takes itself has"
-            )
-        origin = OriginId(adapter.node_name, time.time_ns() // 1_000, secrets.randbits(64))
+        # Unix microseconds: they order the lives of one name.
+        origin = OriginId(self._given_name, time.time_ns() // 1_000, secrets.randbits(64))
         self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
         self._timer: asyncio.Handle | None = None
         self._rings_at = 0.0
