@@ -26,6 +26,7 @@ from roost.tracker.options import ReplicationOptions
 from tests.docs.guide import Guide
 from tests.engines import NatsServer, RedisServer, free_port
 from tests.servers import run_uvicorn
+from tests.waiting import until
 
 GUIDE = Guide("cluster.md")
 URLS = sorted(set(re.findall(r"`((?:zenohs?|rediss?|unix|nats|tls)://[^`…]*)`", GUIDE.text)))
@@ -47,13 +48,6 @@ async def cluster(
     yield GUIDE.run
     if server is not None:
         await server.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for 20 s at most."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # nobody tells: it is seen from outside
 
 
 async def test_alice_and_bob_on_two_nodes(cluster: Callable[[], Any]):

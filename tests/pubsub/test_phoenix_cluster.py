@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from roost import Presence, PubSub
 from tests.engines import NatsServer, RedisServer, free_port
+from tests.waiting import until
 
 TOPIC = "room:1"
 
@@ -21,13 +21,6 @@ Nodes: TypeAlias = dict[str, tuple[PubSub, list[Any]]]
 
 class Online(Presence):
     pass
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what no event tells."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(params=["zenoh", "redis", "nats"])

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from roost.pubsub.local import LocalAdapter
 from roost.pubsub.siblings import SiblingGroup, managers, runtime_directory, sibling_group
 from roost.pubsub.siblings.managers import WorkerManager, started_at, worker_manager
 from roost.pubsub.zenoh import ZenohAdapter
+from tests.engines import free_port
 from tests.pubsub.zenoh_node import REPOSITORY, NodeProcess
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sockets")
@@ -391,14 +391,8 @@ def served(directory: Path, *command: str) -> Iterator[Served]:
             raise
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def server_command(server: str, workers: int) -> list[str]:
-    port = free_port()
+    port = str(free_port())
     gunicorn = ["gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{port}"]
     commands = {
         "uvicorn": ["uvicorn", "--port", port],
@@ -440,7 +434,7 @@ def test_two_applications_of_one_shell_do_not_meet(tmp_path: Path):
 
 def test_a_reloader_is_alone(tmp_path: Path):
     """``uvicorn --reload`` needs no engine."""
-    command = ["uvicorn", "--port", free_port(), "--reload", "--reload-dir", str(tmp_path)]
+    command = ["uvicorn", "--port", str(free_port()), "--reload", "--reload-dir", str(tmp_path)]
     with served(tmp_path / "app", *command) as app:
         [note] = app.wait_for(lambda notes: len(notes) == 1).values()
 
@@ -449,7 +443,7 @@ def test_a_reloader_is_alone(tmp_path: Path):
 
 def test_siblings_share_a_port_to_listen_on(monkeypatch: pytest.MonkeyPatch):
     """One worker has the port of the URL, the others tell newcomers of themselves through it."""
-    port = free_port()
+    port = str(free_port())
     url = f"zenoh://127.0.0.1:{port}?listen=127.0.0.1:{port}"
     with (
         NodeProcess(url, "a", "g") as a,

@@ -12,7 +12,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.zenoh import ZenohAdapter, company
 from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
+from tests.engines import free_port
 from tests.pubsub.zenoh_node import NodeProcess
+from tests.waiting import until
 
 
 class Node:
@@ -54,21 +56,10 @@ class Node:
         return sorted(self.links.values()) == sorted(names)
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait for a condition; fail if it does not come true in time."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 def port() -> int:
     """A port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
+    return free_port()
 
 
 @pytest.fixture
