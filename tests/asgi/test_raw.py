@@ -42,27 +42,31 @@ class FakeServer:
         reads: False holds up the next write.
         answers: False leaves a close without an answer.
         early: Messages that came before the takeover.
+        goes: The client is gone before the takeover.
     """
 
-    def __init__(self, *, early: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(self, *, early: tuple[str, ...] = (), goes: bool = False, **options: Any) -> None:
         self.written: list[bytes] = []
         self.close_code: int | None = None
         self.reads = True
         self.answers = True
         self.early = early
+        self.goes = goes
         self.counters: Counter[str] = Counter()
         self.endings = 0
         self.receiver: Receiver
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport = RawTransport(
             self._take,
             WebSocket(**options),
             self.counters,
+            self._note_end,
             outbox=Outbox(asyncio.get_running_loop()),
             on_server_ending=self._note_ending,
         )
 
-    async def serve(self) -> asyncio.Task[None]:
-        """Serve an echo channel's connection in a task."""
+    async def serve(self) -> asyncio.Future[None]:
+        """Serve an echo channel's connection; returns what is done when it is gone."""
         EchoChannel.ended = []
         pubsub = PubSub()
         await pubsub.start()
@@ -75,14 +79,20 @@ class FakeServer:
             max_channels=100,
             context=contextvars.copy_context(),
         )
-        serving = asyncio.create_task(self.transport.serve(connection))
+        await self.transport.serve(connection)
         await tick()
-        return serving
+        return self._gone
+
+    def _note_end(self, transport: object) -> None:
+        assert transport is self.transport
+        self._gone.set_result(None)
 
     def _take(self, receiver: Receiver) -> "FakeServer":
         self.receiver = receiver
         for message in self.early:
             receiver.message_received(message)
+        if self.goes:
+            receiver.connection_lost(1005, "")
         return self
 
     def _note_ending(self) -> None:
@@ -305,7 +315,7 @@ async def test_no_message_after_the_first_bad_one():
 
 @virtually
 async def test_a_server_that_ends():
-    """The endpoint is told; a task that the server cancels is cancelled, and the channels end."""
+    """The endpoint is told; when the server ends the connection, the channels end."""
     server = FakeServer()
     serving = await server.serve()
     server.receiver.message_received('["1","1","room:1","phx_join",{}]')
@@ -313,8 +323,17 @@ async def test_a_server_that_ends():
     await tick()
     assert server.endings == 1
 
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
+    server.receiver.connection_lost(1012, "")
+    await serving
 
     assert EchoChannel.ended == ["closed"]
+
+
+@virtually
+async def test_a_client_that_goes_during_the_takeover():
+    """The connection is over before it began, and nothing of it stays."""
+    server = FakeServer(goes=True)
+    await (await server.serve())
+
+    assert (server.written, server.close_code) == ([], None)
+    assert asyncio.get_running_loop().time() < 1

@@ -46,8 +46,9 @@ class FakeServer:
         self.counters: Counter[str] = Counter()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.transport = WebSocketTransport(
-            self._events.get, self._send, WebSocket(**options), self.counters
+            self._events.get, self._send, WebSocket(**options), self.counters, self._note_end
         )
+        self.endings = 0
 
     async def serve(self) -> asyncio.Task[None]:
         """Serve an echo channel's connection in a task."""
@@ -64,6 +65,10 @@ class FakeServer:
             context=contextvars.copy_context(),
         )
         return asyncio.create_task(self.transport.serve(self.connection))
+
+    def _note_end(self, transport: object) -> None:
+        assert transport is self.transport
+        self.endings += 1
 
     def receive(self, text: str) -> None:
         self._events.put_nowait({"type": "websocket.receive", "text": text})

@@ -89,7 +89,10 @@ class Acceptor:
         path_params: Mapping[str, str],
         run: Run,
     ) -> None:
-        """Shake hands and serve the connection to its end.
+        """Shake hands and serve the connection.
+
+        On a server that offers the scope extension it returns once the connection is set up: what
+        a task and the calls of all middleware would take is more than the connection itself.
 
         Args:
             scope, receive, send: Of the ASGI server.
@@ -115,11 +118,12 @@ class Acceptor:
                 take,
                 self._options,
                 hub.counters,
+                run.remove,
                 outbox=run.outbox,
                 on_server_ending=run.close_connections,
             )
         else:
-            transport = WebSocketTransport(receive, send, self._options, hub.counters)
+            transport = WebSocketTransport(receive, send, self._options, hub.counters, run.remove)
         connection = Connection(
             hub,
             socket,
@@ -131,10 +135,7 @@ class Acceptor:
             socket_id=socket_id,
         )
         run.add(transport, self.mount.drainer)
-        try:
-            await transport.serve(connection)
-        finally:
-            run.remove(transport)
+        await transport.serve(connection)
 
     async def _shake_hands(
         self, scope: Scope, path_params: Mapping[str, str], hub: Hub

@@ -9,11 +9,12 @@ over, once it is accepted:
 From then on messages come by call, those that wait already within this one, and bytes that are
 framed already go straight to the transport.
 RFC 6455 stays the server's work: it checks what comes, answers pings and closes, and tells the
-receiver of nothing but messages. The application's coroutine must last until ``connection_lost``;
-then it returns, as ASGI applications do.
+receiver of nothing but messages. The application's coroutine may return before the connection ends,
+and so should it: a task with the calls of all middleware, waiting for nothing, takes kilobytes.
 
 Extensions survive mounts and middleware that copy the scope. What is written this way bypasses
-middleware that wraps ``send``, and what comes bypasses middleware that wraps ``receive``.
+middleware that wraps ``send``, and what comes bypasses middleware that wraps ``receive``. What
+middleware does after its call of the application it does while the connection is open.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Receiver(Protocol):
         ...
 
     def server_ending(self) -> None:
-        """The server ends: close soon, or be cancelled."""
+        """The server ends: close soon, or be closed (1012)."""
         ...
 
 

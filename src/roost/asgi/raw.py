@@ -8,7 +8,6 @@ handed over: all that waits is here, and is bounded as on plain ASGI.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -32,27 +31,28 @@ class RawTransport(ServerTransport):
         take: Of the scope extension.
         options: Limits and timeouts.
         counters: Where disconnected slow consumers are counted.
+        on_end: Called once the connection is gone.
         outbox: Of the loop.
         on_server_ending: Called when the server ends, and waits for its connections.
     """
 
-    __slots__ = ("_frames", "_gone", "_limit", "_on_server_ending", "_outbox", "_take", "_taken")
+    __slots__ = ("_frames", "_limit", "_on_server_ending", "_outbox", "_take", "_taken")
 
     def __init__(
         self,
         take: Callable[[Receiver], TakenWebSocket],
         options: WebSocket,
         counters: Counter[str],
+        on_end: Callable[[ServerTransport], object],
         *,
         outbox: Outbox,
         on_server_ending: Callable[[], object],
     ) -> None:
-        super().__init__(options, counters)
-        self._take = take
+        super().__init__(options, counters, on_end)
+        self._take: Callable[[Receiver], TakenWebSocket] | None = take
         self._outbox = outbox
         self._on_server_ending = on_server_ending
         self._taken: TakenWebSocket | None = None
-        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._frames: list[bytes] = []
         # What one tick writes says nothing of the client, unless an earlier write still waits for
         # it. A single frame may have any size.
@@ -70,18 +70,19 @@ class RawTransport(ServerTransport):
             self._overrun()
 
     async def serve(self, connection: Connection) -> None:
+        take, self._take = self._take, None
+        assert take is not None, "served twice"
         self._connection = connection
-        self._taken = self._take(self)
+        try:
+            self._taken = take(self)
+        except BaseException:
+            self._end(connection)
+            raise
         self.flush()
         if self._is_open:
             self._check()
         elif self._close_code is not None:
             self._start_to_close()
-        try:
-            await self._gone
-        finally:
-            self._frames.clear()
-            self._end(connection)
 
     def flush(self) -> None:
         """Hand over what waits, for the outbox; does nothing while the client holds a write up."""
@@ -127,10 +128,10 @@ class RawTransport(ServerTransport):
         self._frames.clear()
 
     def connection_lost(self, code: int, reason: str) -> None:
-        self._is_open = False
         self._frames.clear()
-        if not self._gone.done():
-            self._gone.set_result(None)
+        self._taken = None
+        if self._connection is not None:
+            self._end(self._connection)
 
     def server_ending(self) -> None:
         self._on_server_ending()

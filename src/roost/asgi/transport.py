@@ -41,6 +41,7 @@ class ServerTransport(ABC):
     Args:
         options: Limits and timeouts.
         counters: Where disconnected slow consumers are counted.
+        on_end: Called once the connection is gone.
     """
 
     __slots__ = (
@@ -51,15 +52,22 @@ class ServerTransport(ABC):
         "_is_open",
         "_is_overrun",
         "_loop",
+        "_on_end",
         "_options",
         "_received_at",
         "_timer",
         "_writing_since",
     )
 
-    def __init__(self, options: WebSocket, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        options: WebSocket,
+        counters: Counter[str],
+        on_end: Callable[[ServerTransport], object],
+    ) -> None:
         self._options = options
         self._counters = counters
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._buffer_size = 0
@@ -93,7 +101,7 @@ class ServerTransport(ABC):
 
     @abstractmethod
     async def serve(self, connection: Connection) -> None:
-        """Serve until the connection ends, by whichever side."""
+        """Serve the connection; returns when it has ended, or goes on by callbacks alone."""
 
     # How.
 
@@ -183,4 +191,5 @@ class ServerTransport(ABC):
         connection.close("closed")
         if self._timer is not None:
             self._timer.cancel()
-        self._connection = None
+        self._connection = self._timer = None
+        self._on_end(self)

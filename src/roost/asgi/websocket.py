@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Callable
 
 from roost.asgi.mount import WebSocket
 from roost.asgi.transport import BURST_FACTOR, TURN_COUNT, ServerTransport
@@ -28,14 +29,20 @@ class WebSocketTransport(ServerTransport):
         receive, send: Of the ASGI server.
         options: Limits and timeouts.
         counters: Where disconnected slow consumers are counted.
+        on_end: Called once the connection is gone.
     """
 
     __slots__ = ("_buffer", "_is_abandoned", "_receive_event", "_send", "_serving", "_writer")
 
     def __init__(
-        self, receive: Receive, send: Send, options: WebSocket, counters: Counter[str]
+        self,
+        receive: Receive,
+        send: Send,
+        options: WebSocket,
+        counters: Counter[str],
+        on_end: Callable[[ServerTransport], object],
     ) -> None:
-        super().__init__(options, counters)
+        super().__init__(options, counters, on_end)
         self._receive_event = receive
         self._send = send
         self._serving: asyncio.Task[object] | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -34,7 +34,6 @@ class Stage:
         self.told: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self.taken: asyncio.Future[TakenWebSocket] = asyncio.get_running_loop().create_future()
         self.may_take = asyncio.Event()
-        self._lost = asyncio.Event()
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "websocket"
@@ -48,7 +47,8 @@ class Stage:
         self.taken.set_result(take(self))
         with pytest.raises(RuntimeError):
             take(self)  # not twice
-        await self._lost.wait()
+        with pytest.raises(RuntimeError):
+            await send({"type": "websocket.close"})  # the receiver's from now on
 
     def message_received(self, data: str | bytes) -> None:
         self.told.put_nowait(("message", data))
@@ -64,7 +64,6 @@ class Stage:
 
     def connection_lost(self, code: int, reason: str) -> None:
         self.told.put_nowait(("lost", code, reason))
-        self._lost.set()
 
     def server_ending(self) -> None:
         self.told.put_nowait(("ending",))
@@ -78,14 +77,26 @@ class Stage:
 @asynccontextmanager
 async def run(stage: Stage, *, take: bool = True) -> AsyncIterator[Wire]:
     """Serve the application; yields a connected client."""
+    async with serve(stage) as url, connected(url, stage, take=take) as wire:
+        yield wire
+
+
+def serve(stage: Stage) -> AbstractAsyncContextManager[str]:
+    """Serve the application; yields the URL."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await stage.app(scope, receive, send)
 
+    options = {"ws": FAST, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 1}
+    return run_uvicorn(app, **options)
+
+
+@asynccontextmanager
+async def connected(url: str, stage: Stage, *, take: bool = True) -> AsyncIterator[Wire]:
+    """A client, taken over if so."""
     if take:
         stage.may_take.set()
-    options = {"ws": FAST, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 1}
-    async with run_uvicorn(app, **options) as url, open_wire(f"{url}/") as wire:
+    async with open_wire(f"{url}/") as wire:
         if take:
             await stage.taken
         yield wire
@@ -172,13 +183,38 @@ async def test_a_client_that_does_not_read():
 
 
 async def test_a_server_that_ends():
-    """It asks, and cancels after a while what does not end; the client is told to come back."""
+    """It asks, waits as long as it is told to, and closes what has not ended (1012)."""
     stage = Stage()
-    async with run(stage) as wire:
+    server = AsyncExitStack()
+    url = await server.enter_async_context(serve(stage))
+    async with connected(url, stage) as wire:
+        ending = asyncio.create_task(server.aclose())
+        assert await stage.hear() == ("ending",)
+
+        assert await wire.hear() == Heard(CLOSE, (1012).to_bytes(2, "big"))
+        await ending
+
+    assert [await stage.hear(), await stage.hear()] == [("closing",), ("lost", 1012, "")]
+    assert stage.told.empty()
+
+
+async def test_a_server_that_ends_and_waits():
+    """Until the receiver has closed; that is nothing to be cut off."""
+    stage = Stage()
+    server = AsyncExitStack()
+    url = await server.enter_async_context(serve(stage))
+    async with connected(url, stage) as wire:
+        ending = asyncio.create_task(server.aclose())
+        assert await stage.hear() == ("ending",)
+        stage.taken.result().close(1001)
+        assert await wire.hear() == Heard(CLOSE, (1001).to_bytes(2, "big"))
+        await wire.say(close(1001))
+        await ending
+
+    while (told := await stage.hear()) == ("closing",):
         pass
-    told = [await stage.hear() for _ in range(stage.told.qsize())]
-    assert wire.status == 101
-    assert told[-1][0] == "lost"
+    assert told == ("lost", 1001, "")
+    assert stage.told.empty()
 
 
 async def test_one_write_for_many_answers():

@@ -92,8 +92,12 @@ class Application:
         """The application sent ``websocket.accept``, and not closed."""
         return self._step is _Step.OPEN
 
-    def unread_messages(self) -> list[str | bytes]:
-        """What came and was not received; for a receiver that takes over."""
+    def hand_over(self) -> list[str | bytes]:
+        """A receiver takes over: returns what came and was not received.
+
+        The application has no more say, and may end before the connection does.
+        """
+        self._step = _Step.CLOSED
         events, self._events = self._events, []
         return [
             event["text"] if "text" in event else event["bytes"]

@@ -52,6 +52,7 @@ logger = logging.getLogger("roost.asgi.uvicorn")
 NO_STATUS: Final = 1005  # never on the wire: the connection was lost
 ABNORMAL: Final = 1006  # never on the wire: it never was open
 INVALID_DATA: Final = 1007
+RESTART: Final = 1012
 
 
 class Protocol(PacedProtocol):
@@ -66,6 +67,7 @@ class Protocol(PacedProtocol):
     __slots__ = (
         "_app_state",
         "_config",
+        "_ended",
         "_has_ended",
         "_held_pong",
         "_is_writing_paused",
@@ -101,6 +103,7 @@ class Protocol(PacedProtocol):
         self._held_pong: bytes | None = None
         self._is_writing_paused = False
         self._has_ended = False  # the receiver was told
+        self._ended: asyncio.Future[None] | None = None  # once the server waits for it
 
     # For uvicorn and the loop.
 
@@ -130,8 +133,18 @@ class Protocol(PacedProtocol):
         """The server ends, and waits until its connections have."""
         if self._receiver is None or self._has_ended:
             self.close_transport()
-        else:
-            self._receiver.server_ending()
+            return
+        self._receiver.server_ending()
+        if self._ended is None and not isinstance(self._receiver, Application):
+            # Among the tasks that uvicorn cancels when it has waited enough: this one has none.
+            self._ended = self._loop.create_future()
+            self._ended.add_done_callback(self._outlasted)
+            self._server_state.tasks.add(self._ended)  # type: ignore[arg-type]
+
+    def _outlasted(self, ended: asyncio.Future[None]) -> None:
+        self._server_state.tasks.discard(ended)
+        if ended.cancelled():
+            self.end(RESTART)
 
     # For the application: the scope extension, and what plain ASGI needs.
 
@@ -150,7 +163,7 @@ class Protocol(PacedProtocol):
             self._transport.set_write_buffer_limits(high=1, low=0)
         if self._is_writing_paused:
             receiver.pause_writing()
-        for message in application.unread_messages():
+        for message in application.hand_over():
             receiver.message_received(message)
         if self._has_ended:
             receiver.connection_lost(NO_STATUS, "")
@@ -292,5 +305,7 @@ class Protocol(PacedProtocol):
             self._keepalive.stop()
         if not self._has_ended:
             self._has_ended = True
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
             if self._receiver is not None:
                 self._receiver.connection_lost(code, reason)
