@@ -272,7 +272,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     def queues_are_bounded(self) -> None:
         # A look inside: what waits is not to be seen from outside until its turn comes.
         for slot in self.protocol._slots.values():
-            assert len(slot.waiting) <= MAX_WAITING
+            assert len(slot.waiting or ()) <= MAX_WAITING
             assert len(slot.notices) <= MAX_NOTICES
 
     @invariant()

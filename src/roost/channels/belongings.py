@@ -19,21 +19,22 @@ class Belongings:
         pubsub: For subscriptions.
     """
 
-    __slots__ = ("_callbacks", "_pubsub", "_subscriptions", "_timers", "tasks")
+    __slots__ = ("_callbacks", "_pubsub", "_subscriptions", "_tasks", "_timers")
 
     def __init__(self, pubsub: PubSub) -> None:
-        self.tasks: set[asyncio.Task[Any]] = set()
+        # Dicts for sets: as long as they are empty, they take a third of the memory.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._pubsub = pubsub
-        self._callbacks: list[Callable[[], object]] = []
+        self._callbacks: list[Callable[[Any], object]] = []
         self._subscriptions: dict[str, Subscription] = {}
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: dict[asyncio.TimerHandle, None] = {}
 
     def add_task(self, task: asyncio.Task[Any], on_error: Callable[[BaseException], None]) -> None:
         """Cancel ``task`` with the channel; ``on_error`` hears if it raises before or after."""
-        self.tasks.add(task)
+        self._tasks[task] = None
 
         def done(task: asyncio.Task[Any]) -> None:
-            self.tasks.discard(task)
+            self._tasks.pop(task, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 on_error(error)
 
@@ -43,11 +44,11 @@ class Belongings:
         """Call ``callback`` after ``delay`` seconds, unless the channel ends before."""
 
         def fire() -> None:
-            self._timers.discard(handle)
+            self._timers.pop(handle, None)
             callback()
 
         handle = asyncio.get_running_loop().call_later(delay, fire)
-        self._timers.add(handle)
+        self._timers[handle] = None
         return handle
 
     def subscribe(self, topic: str, subscriber: Subscriber) -> bool:
@@ -65,11 +66,13 @@ class Belongings:
         self._pubsub.unsubscribe(subscription)
         return True
 
-    def add_callback(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` when the channel ends."""
+    def add_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(channel)`` when the channel ends."""
         self._callbacks.append(callback)
 
-    def release(self, on_error: Callable[[BaseException], None]) -> set[asyncio.Task[Any]]:
+    def release(
+        self, channel: object, on_error: Callable[[BaseException], None]
+    ) -> set[asyncio.Task[Any]]:
         """The channel ends: let everything go; the tasks are cancelled, and returned."""
         for timer in self._timers:
             timer.cancel()
@@ -79,10 +82,10 @@ class Belongings:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
-                callback()
+                callback(channel)
             except Exception as error:
                 on_error(error)
-        tasks = set(self.tasks)
+        tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
         return tasks

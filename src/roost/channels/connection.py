@@ -35,6 +35,14 @@ _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
 
+class _Held(weakref.ref[Message]):
+    """A message that waits, for as long as anybody holds it; ``size`` is in bytes."""
+
+    __slots__ = ("size",)
+
+    size: int
+
+
 class Connection:
     """Carry out what the protocol of one connection says, and report to it.
 
@@ -90,8 +98,8 @@ class Connection:
         self._lingering: dict[str, Subscription] | None = None
         # Topics whose earlier channels were told of presences; past the bound it means all topics.
         self._told_topics: frozenset[str] = frozenset()
-        # Messages that wait, by the id of their weak reference, with their sizes.
-        self._held: dict[int, tuple[weakref.ref[Message], int]] = {}
+        # Messages that wait, by the id of their weak reference.
+        self._held: dict[int, _Held] = {}
         self._held_size = 0
         self._is_closed = False
         self._id_subscription = (
@@ -118,12 +126,13 @@ class Connection:
         """Count a message that waits for its channel, until it is handled and nobody holds it."""
         if message is not None:
             self._held_size += size
-            reference = weakref.ref(message, self._release)
-            self._held[id(reference)] = (reference, size)
+            held = _Held(message, self._release)
+            held.size = size
+            self._held[id(held)] = held
 
-    def _release(self, reference: weakref.ref[Message]) -> None:
-        _, size = self._held.pop(id(reference))
-        self._held_size -= size
+    def _release(self, held: _Held) -> None:
+        del self._held[id(held)]
+        self._held_size -= held.size
 
     def receive(self, message: Message) -> None:
         """A message of the client."""
@@ -140,8 +149,10 @@ class Connection:
         if self._is_closed:
             return
         self._is_closed = True
+        self._held.clear()
         if self._id_subscription is not None:
             self.hub.pubsub.unsubscribe(self._id_subscription)
+            self._id_subscription = None
         for topic in list(self._lingering or ()):
             self._drop_lingering(topic)
         for runner in list(self._runners.values()):

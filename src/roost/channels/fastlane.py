@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, Protocol
 
 from roost.exceptions import LocalProtocolError, PayloadError
@@ -73,7 +73,7 @@ class Fastlane:
         self,
         transport: Transport,
         serializer: Serializer,
-        intercepts: frozenset[str],
+        intercepts: Container[str],
         counters: Counter[str],
     ) -> None:
         self.transport = transport

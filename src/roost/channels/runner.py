@@ -114,6 +114,7 @@ class ChannelRunner:
 
     __slots__ = (
         "_belongings",
+        "_channel_class",
         "_join",
         "_mailbox",
         "_state",
@@ -130,6 +131,7 @@ class ChannelRunner:
     ) -> None:
         self.channel_id = channel_id
         self.channel = channel
+        self._channel_class = type(channel)
         self.host = host
         self.join_ref = join.ref if join.join_ref is None else join.join_ref
         self.subscription: Subscription | None = None
@@ -176,7 +178,7 @@ class ChannelRunner:
         lane = Fastlane(
             host.transport,
             host.serializer,
-            frozenset(channel.intercept_handlers),
+            channel.intercept_handlers,
             host.hub.counters,
         )
         self.subscription = host.hub.pubsub.subscribe(self.topic, self._receive_broadcast, lane)
@@ -330,7 +332,7 @@ class ChannelRunner:
             return  # no handler of the application: the collector, or the machine
         logger.warning(
             "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded",
-            self.channel,
+            self,
             duration * 1000,
             argument.event if isinstance(argument, Message | Broadcast) else "a message",
         )
@@ -375,6 +377,8 @@ class ChannelRunner:
     def _current_message(self) -> Message:
         if self._state is _State.JOINING:
             raise NotJoined(self.topic)
+        if self._state is _State.ENDED:
+            raise ChannelClosed(self.topic)
         message = self._mailbox.current
         if not isinstance(message, Message) or message is self._join:
             raise NoReplyRef(self.topic)
@@ -435,7 +439,7 @@ class ChannelRunner:
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         self._check_open("add_done_callback")
-        self._own().add_callback(partial(callback, self.channel))
+        self._own().add_callback(callback)
 
     def _own(self) -> Belongings:
         if self._belongings is None:
@@ -492,7 +496,7 @@ class ChannelRunner:
         tasks: set[asyncio.Task[Any]] = set()
         if self._belongings is not None:
             log_error = partial(self._log_crash, "in a done callback")
-            tasks = self._belongings.release(log_error)
+            tasks = self._belongings.release(self.channel, log_error)
         if handler is not None:
             tasks.add(handler)
         if is_told and was_joined and not isinstance(reason, BaseException):
@@ -514,7 +518,7 @@ class ChannelRunner:
                 _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
             for task in pending:
                 what = "gave up on a task that ignores cancellation"
-                logger.error("%r: %s: %r", self.channel, what, task)
+                logger.error("%r: %s: %r", self, what, task)
         finally:
             self._terminate(reason, response)
 
@@ -536,7 +540,7 @@ class ChannelRunner:
         done, _ = await asyncio.wait({task}, timeout=self.channel.shutdown_timeout)
         if not done:
             timeout = self.channel.shutdown_timeout
-            logger.error("%r: cancelled terminate after %s s", self.channel, timeout)
+            logger.error("%r: cancelled terminate after %s s", self, timeout)
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
         elif not task.cancelled() and (error := task.exception()) is not None:
@@ -545,12 +549,19 @@ class ChannelRunner:
 
     def _ended(self, response: Any) -> None:
         self._state = _State.ENDED
-        report: Callable[[], None]
-        if response is not None:
-            report = partial(self.host.join_failed, self, response)
-        else:
-            report = partial(self.host.channel_ended, self)
-        asyncio.get_running_loop().call_soon(report)
+        asyncio.get_running_loop().call_soon(self._report_end, response)
+
+    def _report_end(self, response: Any) -> None:
+        try:
+            if response is not None:
+                self.host.join_failed(self, response)
+            else:
+                self.host.channel_ended(self)
+        finally:
+            # Nothing refers back to the runner now but its channel, for those who still hold that:
+            # what connections leave behind is freed at once, not when the collector gets to it.
+            self.subscription = self._belongings = None
+            del self.channel, self._mailbox
 
     def _create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # A copy of the context: an eager task would enter it inside a step, which has entered it.
@@ -581,7 +592,11 @@ class ChannelRunner:
         return logger.isEnabledFor(level) and not self.topic.startswith("phoenix")
 
     def _log_crash(self, where: str, error: BaseException) -> None:
-        logger.error("%r crashed %s", self.channel, where, exc_info=error)
+        logger.error("%r crashed %s", self, where, exc_info=error)
+
+    def __repr__(self) -> str:
+        """Show it as its channel, which may be gone."""
+        return f"<{self._channel_class.__qualname__} {self.topic!r}>"
 
 
 class _Info:

@@ -33,7 +33,6 @@ other before any is answered the oldest ends are told at once.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
@@ -119,14 +118,14 @@ class _State(Enum):
 class _Slot:
     __slots__ = ("channel_id", "join", "leave", "notices", "state", "stopped", "waiting")
 
-    def __init__(self, channel_id: int, join: Message, notices: list[Message]) -> None:
+    def __init__(self, channel_id: int, join: Message, notices: tuple[Message, ...]) -> None:
         self.state = _State.JOINING
         self.channel_id = channel_id
         self.join = join
         self.leave: Message | None = None  # the first leave
         self.stopped = False  # by us: its end is told by a notice
         self.notices = notices  # ends of predecessors, to be told after this join's reply
-        self.waiting: deque[Message] = deque()
+        self.waiting: list[Message] | None = None  # once something waits
 
 
 class ConnectionProtocol:
@@ -188,7 +187,7 @@ class ConnectionProtocol:
 
     def _receive_unjoined(self, message: Message) -> None:
         if message.event == JOIN:
-            self._start(message, [])
+            self._start(message, ())
         elif message.event == LEAVE:
             self._reply(message, "ok", {}, join_ref=message.join_ref)
         else:
@@ -264,11 +263,12 @@ class ConnectionProtocol:
         if slot.stopped and slot.leave is not None:
             self._reply(slot.leave, "ok", {}, join_ref=slot.join.join_ref)
             self._outputs.extend((*slot.notices, _notice(slot, CLOSE, {})))
-            slot.notices = []
+            slot.notices = ()
         elif slot.stopped:
-            slot.notices.append(_notice(slot, CLOSE, {}))
+            slot.notices = (*slot.notices, _notice(slot, CLOSE, {}))
             if len(slot.notices) > MAX_NOTICES:
-                self._outputs.append(slot.notices.pop(0))
+                self._outputs.append(slot.notices[0])
+                slot.notices = slot.notices[1:]
         self._free(slot)
 
     # Out.
@@ -284,7 +284,7 @@ class ConnectionProtocol:
 
     # How slots change.
 
-    def _start(self, join: Message, notices: list[Message]) -> None:
+    def _start(self, join: Message, notices: tuple[Message, ...]) -> None:
         if not self._has_route(join.topic):
             self._refuse(join, _NO_ROUTE, None, notices)
         elif len(self._slots) >= self._max_channels:
@@ -296,7 +296,7 @@ class ConnectionProtocol:
             self._outputs.append(StartChannel(self._last_id, join))
 
     def _refuse(
-        self, join: Message, response: dict[str, str], join_ref: Any, notices: list[Message]
+        self, join: Message, response: dict[str, str], join_ref: Any, notices: tuple[Message, ...]
     ) -> None:
         self._reply(join, "error", response, join_ref=join_ref)
         self._outputs.extend(notices)
@@ -310,7 +310,7 @@ class ConnectionProtocol:
     def _answer_join(self, slot: _Slot, status: str, response: Any) -> None:
         self._reply(slot.join, status, response, join_ref=slot.join.join_ref)
         self._outputs.extend(slot.notices)
-        slot.notices = []
+        slot.notices = ()
 
     def _free(self, slot: _Slot) -> None:
         del self._slots[slot.join.topic]
@@ -319,17 +319,19 @@ class ConnectionProtocol:
 
     def _release(self, slot: _Slot) -> None:
         """Judge what waited; the first join among it inherits the notices and the line."""
-        waiting, slot.waiting = slot.waiting, deque()
-        notices, slot.notices = slot.notices, []
-        for message in waiting:
+        waiting, slot.waiting = slot.waiting, None
+        notices, slot.notices = slot.notices, ()
+        for message in waiting or ():
             if message.event == JOIN and message.topic not in self._slots:
                 self._start(message, notices)
-                notices = []
+                notices = ()
             else:
                 self.receive(message)
         self._outputs.extend(notices)
 
     def _wait(self, slot: _Slot, message: Message) -> None:
+        if slot.waiting is None:
+            slot.waiting = []
         if len(slot.waiting) < self._max_waiting:
             slot.waiting.append(message)
         else:

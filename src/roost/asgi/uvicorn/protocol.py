@@ -303,6 +303,7 @@ class Protocol(PacedProtocol):
         """Tell the receiver, once."""
         if self._keepalive is not None:
             self._keepalive.stop()
+            self._keepalive = None
         if not self._has_ended:
             self._has_ended = True
             if self._ended is not None and not self._ended.done():
