@@ -1,6 +1,7 @@
 """An app that tells how it is served."""
 
 import asyncio
+import gc
 import resource
 from typing import Any
 
@@ -15,6 +16,7 @@ class InfoChannel(Channel):
             "is_fast": self.assigns["is_fast"],
             "loop": type(asyncio.get_running_loop()).__module__,
             "has_all_files": soft == hard,
+            "collects_every": gc.get_threshold()[0],
         }
 
 

@@ -1,6 +1,7 @@
 """`roost serve` in a process of its own: what is served how, and how it ends."""
 
 import asyncio
+import gc
 import re
 import signal
 import sys
@@ -15,6 +16,9 @@ from tests.rfc6455.wire import CLOSE, open_wire
 from tests.servers import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits are Unix's")
+
+
+HOW = {"is_fast": True, "loop": "uvloop", "has_all_files": True, "collects_every": 10_000}
 
 
 class Served:
@@ -69,11 +73,22 @@ async def serve(*arguments: str) -> AsyncIterator[Served]:
 
 
 async def test_how_it_is_served():
-    """With the fast path, on uvloop, and with as many files as the system allows."""
+    """With the fast path, on uvloop, with all files allowed, and a collector that runs less."""
     async with serve("tests.cli.app:app") as served, connect(served.url) as alice:
         answer = await alice.join("info")
 
-    assert answer == {"is_fast": True, "loop": "uvloop", "has_all_files": True}
+    assert answer == HOW
+
+
+async def test_the_loop_of_a_choice():
+    """With another loop the collector is as Python has it."""
+    async with (
+        serve("tests.cli.app:app", "--loop", "asyncio") as served,
+        connect(served.url) as alice,
+    ):
+        answer = await alice.join("info")
+
+    assert answer == HOW | {"loop": "asyncio.unix_events", "collects_every": gc.get_threshold()[0]}
 
 
 async def test_any_option_of_uvicorn():
@@ -135,5 +150,5 @@ async def test_several_workers():
             await served.read_until("startup complete")
         for _ in range(4):
             async with connect(served.url) as alice:
-                assert (await alice.join("info"))["is_fast"] is True
+                assert await alice.join("info") == HOW
         assert await served.terminate() == 0

@@ -18,7 +18,7 @@ __all__ = ["DEFAULTS", "serve"]
 DEFAULTS: Final[dict[str, Any]] = {
     "ws": "roost.asgi.uvicorn:Protocol",
     "http": "httptools",
-    "loop": "auto",  # uvloop, where there is one
+    "loop": "roost.cli.worker:new_event_loop",
     "backlog": 2048,  # connections that the system holds until the server gets to them
     # Deflate takes 51 to 124 kB for each connection.
     "ws_per_message_deflate": False,
