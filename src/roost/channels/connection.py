@@ -204,19 +204,19 @@ class Connection:
         for output in self._protocol.outputs():
             if self._is_closed:  # by what was carried out just now
                 return
-            match output:
-                case Message() | Reply():
-                    self.send(output)
-                case StartChannel(channel_id, message):
-                    self._start_channel(channel_id, message)
-                case Deliver(channel_id, message):
-                    self._runners[channel_id].deliver(message)
-                case StopChannel(channel_id, reason):
-                    self._stop_channel(channel_id, reason)
-                case Unrouted(message, reason):
-                    self._refused(message, reason)
-                case _:
-                    raise AssertionError(f"unknown output of the protocol: {output!r}")
+            # By type, the most frequent first: class patterns take a microsecond of each message.
+            if type(output) is Deliver:
+                self._runners[output.channel_id].deliver(output.message)
+            elif type(output) is Reply or type(output) is Message:
+                self.send(output)
+            elif type(output) is StartChannel:
+                self._start_channel(output.channel_id, output.message)
+            elif type(output) is StopChannel:
+                self._stop_channel(output.channel_id, output.reason)
+            elif type(output) is Unrouted:
+                self._refused(output.message, output.reason)
+            else:
+                raise AssertionError(f"unknown output of the protocol: {output!r}")
 
     def _start_channel(self, channel_id: int, message: Message) -> None:
         route = self._router.find(message.topic)

@@ -32,7 +32,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from roost.channels.fastlane import Fastlane, dispatch
-from roost.presence.listener import Told, listener_of
+from roost.presence.listener import Listener, Told, listener_of
 from roost.presence.policy import Policy
 from roost.presence.state import StateCache
 from roost.pubsub.registry import Subscription
@@ -190,7 +190,7 @@ class Announcer:
         elif not diff.joins and not diff.leaves:
             self._finish_telling(diff.end)
         elif run.is_bare and run.metas is None:
-            self._send_diff(encode_bare_diff(diff.joins, diff.leaves), diff.end)
+            self._send_diff(diff)
             self._finish_telling(diff.end)
         else:
             self._is_telling = True
@@ -211,35 +211,43 @@ class Announcer:
                 fetched = await run.fetcher.diff(self._topic, diff)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
-        self._send_diff(fetched.payload, diff.end)
+        self._send_diff(diff, fetched.payload)
         if run.metas is not None:
             await run.metas.handle_diff(self._topic, fetched.joins, fetched.leaves)
         self._finish_telling(diff.end)
 
-    def _send_diff(self, payload: bytes, end: int) -> None:
+    def _send_diff(self, diff: Diff, fetched: bytes | None = None) -> None:
+        """Tell a diff, as fetched or bare; it is encoded if there is anybody to be told."""
         if not self._lists_are_kept:
             return
-        subscriptions = self._run.pubsub.subscriptions(self._topic)
-        message = Broadcast(self._topic, self._run.presence.diff_event, JsonPayload(payload))
-        receivers = [each for each in subscriptions if self._receives(each, end, message)]
-        self._run.dispatch(receivers, message)
-
-    def _receives(self, subscription: Subscription, end: int, message: Broadcast) -> bool:
-        """Whether a subscription gets a diff now."""
-        listener = listener_of(subscription, self._run)
-        if listener is None:
-            return True
-        lane: Fastlane = subscription.metadata
-        if message.event not in lane.intercepts:
+        run, pushed = self._run, self._pushed
+        event = run.presence.diff_event
+        receivers: list[Subscription] = []
+        holders: list[Listener] = []  # get it once they have their state
+        for subscription in run.pubsub.subscriptions(self._topic):
+            listener = listener_of(subscription, run)
+            if listener is not None:
+                lane: Fastlane = subscription.metadata
+                # An intercepting channel gets every diff: its mailbox may hold older ones.
+                if event not in lane.intercepts:
+                    if listener.held is not None:
+                        holders.append(listener)
+                        continue
+                    if pushed and pushed.get(subscription, -1) >= diff.end:
+                        continue
+                lane.was_told = True
+                if listener.told is Told.NOTHING:
+                    listener.told = Told.DIFFS
+            receivers.append(subscription)
+        if not receivers and not holders:
+            return
+        payload = encode_bare_diff(diff.joins, diff.leaves) if fetched is None else fetched
+        message = Broadcast(self._topic, event, JsonPayload(payload))
+        for listener in holders:
             if listener.held is not None:
-                listener.held.append((end, message))
-                return False
-            if self._pushed.get(subscription, -1) >= end:
-                return False
-        # An intercepting channel gets every diff: its mailbox may hold older ones.
-        lane.was_told = True
-        listener.told = max(listener.told, Told.DIFFS)
-        return True
+                listener.held.append((diff.end, message))
+        if receivers:
+            run.dispatch(receivers, message)
 
     async def _tell_state(self) -> None:
         """Instead of a diff: the state, for all."""
