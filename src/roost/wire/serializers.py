@@ -201,8 +201,10 @@ def _object(payload: Any, encoder: JsonEncoder) -> Any:
     value = _value(payload, encoder)
     if type(value) is dict:
         return value
-    if type(value) is msgspec.Raw and JsonPayload(bytes(value)).is_object:
-        return value
+    if type(value) is msgspec.Raw:
+        prepared = payload if isinstance(payload, JsonPayload) else JsonPayload(bytes(value))
+        if prepared.is_object:
+            return value
     raise PayloadError(f"a payload must be a JSON object or bytes, got {type(payload).__name__}")
 
 
