@@ -32,6 +32,7 @@ from typing import Any, Final
 
 import psutil
 
+from bench.servers.process import free_port
 from bench.table import format_figure, markdown_table
 from roost import PubSub
 from roost.presence.tracker import Tracker, TrackerDiff
@@ -235,7 +236,7 @@ class _Process:
 @contextmanager
 def _engine(name: str) -> Iterator[str]:
     """An engine that runs for the duration of the block; yields its URL."""
-    port = _free_port()
+    port = free_port()
     url = f"{name}://127.0.0.1:{port}"
     if name == "zenoh":
         yield url
@@ -282,12 +283,6 @@ def _until_all_are_seen(node: _Process, count: int) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("the nodes do not find each other")
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_for_port(port: int) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from bench.servers.catalog import SERVERS, from_command
 from bench.servers.process import Server, start
 from bench.side_machine import describe_machine
 from bench.side_report import Outcome, plots, render
+from roost.cli.limits import raise_file_limit
 
 __all__ = ["Outcome", "Plan", "add_arguments", "measure", "run"]
 
@@ -83,8 +83,7 @@ class Plan:
 
 def measure(plan: Plan) -> dict[str, dict[str, Outcome]]:
     """Run everything; returns outcomes by name of scenario and of server."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_file_limit()
     contestants = plan.contestants
     outcomes = {
         scenario.name: {

@@ -8,10 +8,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from tests.serve import raise_file_limit
+from roost.cli.limits import raise_file_limit
 
 CONCURRENCY = 100  # connections being opened at once
 ROOM_SIZE = 100  # connections in one room
@@ -60,9 +60,8 @@ class Member(asyncio.Protocol):
     # Hear.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request.encode())
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        self._transport.write(self._request.encode())
 
     def data_received(self, data: bytes) -> None:
         self._data += data

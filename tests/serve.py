@@ -5,11 +5,12 @@ WS is what serves WebSockets, as uvicorn names it.
 The first line on stdout is the URL; connections made from then on are served.
 """
 
-import resource
 import socket
 import sys
 
 import uvicorn
+
+from roost.cli.limits import raise_file_limit
 
 BACKLOG = 2048  # connections that the kernel holds until the server gets to them
 
@@ -30,14 +31,6 @@ def serve(app: str, websockets: str) -> None:
         backlog=BACKLOG,
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 20_000 if hard == resource.RLIM_INFINITY else min(hard, 20_000)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

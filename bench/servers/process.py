@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ import psutil
 from bench.load.dialects import Dialect, Phoenix
 from bench.load.shares import use_core
 from bench.load.target import Target
+from roost.cli.limits import raise_file_limit
 
 __all__ = ["SERVER_CORE", "Command", "NotStarted", "Server", "free_port", "start"]
 
@@ -122,8 +122,7 @@ def _process(command: Sequence[str], port: int, more: Mapping[str, str]) -> Iter
 
 def _prepare() -> None:
     use_core(SERVER_CORE)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_file_limit()
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
