@@ -19,6 +19,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from roost.channels.channel import Channel
+from roost.cli.serve import DEFAULTS
 from roost.pubsub.broker import adapter as broker
 from roost.pubsub.nats import NatsAdapter
 from roost.pubsub.urls import adapter_for
@@ -73,7 +74,7 @@ def option(name: str) -> str:
 
 
 HTTP_PORT = int(option("--port"))
-CLIENT_PERIOD = float(option("--timeout-graceful-shutdown"))  # seconds that clients get to go
+CLIENT_PERIOD = float(DEFAULTS["timeout_graceful_shutdown"])  # seconds that clients get to go
 
 
 def health_path() -> str:
