@@ -1,9 +1,8 @@
 """The bare server: WebSockets of uvicorn and a dict, and nothing of what roost does.
 
-It answers joins and pings, fans out shouts, and frames them as Phoenix does; there are no channels,
-no presence, no limits and no isolation. What roost costs is the difference to it. A shout goes to
-each socket through ``send``, as a plain ASGI application has to, by one task for each socket, so
-that a slow one doesn't hold up the others; a queue for each keeps them in order.
+What roost costs is the difference to it. A shout goes to each socket through ``send``, as a plain
+ASGI application has to, by one task for each socket, so that a slow one doesn't hold up the others;
+a queue for each keeps them in order.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from bench.servers.rooms import Rooms
+
 Event = MutableMapping[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 Receive = Callable[[], Awaitable[Event]]
@@ -23,9 +24,10 @@ Receive = Callable[[], Awaitable[Event]]
 class Member:
     """One socket: what waits to be sent to it, and the task that sends while something does."""
 
-    __slots__ = ("_send", "_waiting", "_writer")
+    __slots__ = ("_send", "_waiting", "_writer", "topics")
 
     def __init__(self, send: Send) -> None:
+        self.topics: set[str] = set()
         self._send = send
         self._waiting: deque[str] = deque()
         self._writer: asyncio.Task[None] | None = None
@@ -45,21 +47,7 @@ class Member:
             self._writer = None
 
 
-members: dict[str, set[Member]] = {}
-
-
-def handle(member: Member, text: str) -> str | None:
-    """Do what a message asks for; returns the topic of a join."""
-    join_ref, ref, topic, event, payload = msgspec.json.decode(text)
-    if event == "shout":
-        shout = msgspec.json.encode([None, None, topic, event, payload]).decode()
-        for each in members.get(topic, ()):
-            each.write(shout)
-        return None
-    response = payload if event == "ping" else {}
-    answer = [join_ref, ref, topic, "phx_reply", {"status": "ok", "response": response}]
-    member.write(msgspec.json.encode(answer).decode())
-    return topic if event == "phx_join" else None
+rooms: Rooms[str] = Rooms(lambda message: msgspec.json.encode(message).decode())
 
 
 async def app(scope: Event, receive: Receive, send: Send) -> None:
@@ -68,14 +56,8 @@ async def app(scope: Event, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     member = Member(send)
-    topics: set[str] = set()
     try:
         while (event := await receive())["type"] == "websocket.receive":
-            if topic := handle(member, event["text"]):
-                topics.add(topic)
-                members.setdefault(topic, set()).add(member)
+            rooms.handle(member, event["text"])
     finally:
-        for topic in topics:
-            members[topic].discard(member)
-            if not members[topic]:
-                del members[topic]
+        rooms.leave(member)

@@ -98,6 +98,12 @@ SERVERS: Final = (
     ),
     BARE,
     Server(
+        "bare, picows",
+        "WebSockets in C and a dict; no ASGI",
+        lambda port: [sys.executable, "-m", "bench.servers.bare_picows", str(port)],
+        missing=_needs("picows", "uvloop"),
+    ),
+    Server(
         "python-socketio",
         "rooms of Socket.IO, on uvicorn",
         _uvicorn("bench.servers.socketio_app:app"),
