@@ -32,7 +32,11 @@ class RoomChannel(Channel):
 
     async def after_join(self) -> None:
         self.subscribe("news")
+        self.send_after(0, "soon")
         await online.enter(self, self.join_params["name"])
+
+    def handle_info(self, message: Any) -> None:
+        pass
 
     @event("ping")
     async def ping(self, payload: Any) -> Any:

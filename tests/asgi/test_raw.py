@@ -336,4 +336,22 @@ async def test_a_client_that_goes_during_the_takeover():
     await (await server.serve())
 
     assert (server.written, server.close_code) == ([], None)
+    assert server.transport._taken is None
     assert asyncio.get_running_loop().time() < 1
+
+
+@virtually
+async def test_an_end_that_fails(monkeypatch: pytest.MonkeyPatch):
+    """Whatever goes wrong, the endpoint hears of the end: it waits for that when it stops."""
+
+    def fail(connection: Connection, reason: str) -> None:
+        raise LookupError("as planned")
+
+    server = FakeServer()
+    serving = await server.serve()
+    monkeypatch.setattr(Connection, "close", fail)
+    with pytest.raises(LookupError):
+        server.receiver.connection_lost(1000, "")
+
+    assert serving.done()
+    assert server.transport._timer is None

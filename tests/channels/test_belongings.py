@@ -323,14 +323,15 @@ async def test_done_callbacks_are_called_with_the_channel(join: Join):
     assert notes.all() == [("first", channel), ("second", channel), "terminate"]
 
 
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
 async def test_a_done_callback_that_raises_keeps_nothing_from_ending(
-    case: ChannelCase, join: Join, caplog: pytest.LogCaptureFixture
+    case: ChannelCase, join: Join, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ):
     """Its error is logged; the other callbacks are called, and the channel ends as it would."""
     notes = Notes()
 
     def fail(channel: Channel) -> None:
-        raise LookupError("in a callback")
+        raise error("in a callback")
 
     room = await join(Channel)
     room.channel.add_done_callback(fail)

@@ -404,6 +404,34 @@ async def test_the_wire_of_a_crash(case: ChannelCase, join: Join):
     await room.assert_errored()
 
 
+async def test_a_broadcast_while_a_duplicate_join_is_decided(
+    case: ChannelCase, caplog: pytest.LogCaptureFixture
+):
+    """The old channel's subscription is there, for presence diffs; it hears nothing else."""
+    may_join = asyncio.Event()
+    may_join.set()
+    notes = Notes()
+
+    class RoomChannel(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            await may_join.wait()
+
+        def handle_info(self, message: Any) -> None:
+            notes.add(message)
+
+    client = case.client(Socket())
+    await client.join("room:1", channel=RoomChannel)
+    may_join.clear()
+    client.send("9", "9", "room:1", "phx_join", {})
+    await ticks()
+    case.endpoint.pubsub.broadcast("room:1", "news")
+    may_join.set()
+    await case.settled()
+
+    assert notes.all() == []
+    assert caplog.messages == []
+
+
 async def test_the_wire_of_a_duplicate_join(case: ChannelCase, join: Join):
     """The old channel has its last word; then the new join's reply, and the old one's close."""
     room = await join(Goodbye)

@@ -822,6 +822,21 @@ async def test_enter_needs_a_joined_channel_and_keeps_what_is_tracked():
         assert [meta["early"] for meta in state["alice"]["metas"]] == [True]
 
 
+@virtually
+async def test_lists_are_not_pushed_after_the_end():
+    """Who holds a channel that has ended hears so, and not that it has yet to join."""
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        alice = await join(case, Channel)
+        await alice.assert_reply(alice.leave(), "ok")
+        await case.settled()
+
+        assert alice.channel.has_ended
+        for push in (online.push_state(alice.channel), online.enter(alice.channel, "alice")):
+            with pytest.raises(ChannelClosed):
+                await push
+
+
 # Life.
 
 

@@ -74,10 +74,13 @@ class RawTransport(ServerTransport):
         assert take is not None, "served twice"
         self._connection = connection
         try:
-            self._taken = take(self)
+            taken = take(self)
         except BaseException:
             self._end(connection)
             raise
+        if self._is_gone:  # since before the takeover
+            return
+        self._taken = taken
         self.flush()
         if self._is_open:
             self._check()
@@ -126,6 +129,10 @@ class RawTransport(ServerTransport):
         self.flush()
         self._is_open = False
         self._frames.clear()
+
+    @property
+    def _is_gone(self) -> bool:
+        return self._connection is None
 
     def connection_lost(self, code: int, reason: str) -> None:
         self._frames.clear()

@@ -188,8 +188,10 @@ class ServerTransport(ABC):
     def _end(self, connection: Connection) -> None:
         """The connection is gone."""
         self._is_open = False
-        connection.close("closed")
-        if self._timer is not None:
-            self._timer.cancel()
-        self._connection = self._timer = None
-        self._on_end(self)
+        try:
+            connection.close("closed")
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._connection = self._timer = None
+            self._on_end(self)

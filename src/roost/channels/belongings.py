@@ -27,7 +27,7 @@ class Belongings:
         self._pubsub = pubsub
         self._callbacks: list[Callable[[Any], object]] = []
         self._subscriptions: dict[str, Subscription] = {}
-        self._timers: dict[asyncio.TimerHandle, None] = {}
+        self._timers: dict[object, asyncio.TimerHandle] = {}
 
     def add_task(self, task: asyncio.Task[Any], on_error: Callable[[BaseException], None]) -> None:
         """Cancel ``task`` with the channel; ``on_error`` hears if it raises before or after."""
@@ -43,13 +43,14 @@ class Belongings:
     def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call ``callback`` after ``delay`` seconds, unless the channel ends before."""
 
-        def fire() -> None:
-            self._timers.pop(handle, None)
-            callback()
-
-        handle = asyncio.get_running_loop().call_later(delay, fire)
-        self._timers[handle] = None
+        timer = object()  # not the handle, which would be part of what it refers to
+        handle = asyncio.get_running_loop().call_later(delay, self._fire, timer, callback)
+        self._timers[timer] = handle
         return handle
+
+    def _fire(self, timer: object, callback: Callable[[], None]) -> None:
+        self._timers.pop(timer, None)
+        callback()
 
     def subscribe(self, topic: str, subscriber: Subscriber) -> bool:
         """Subscribe to a topic, once; returns whether it was not subscribed to before."""
@@ -74,8 +75,8 @@ class Belongings:
         self, channel: object, on_error: Callable[[BaseException], None]
     ) -> set[asyncio.Task[Any]]:
         """The channel ends: let everything go; the tasks are cancelled, and returned."""
-        for timer in self._timers:
-            timer.cancel()
+        for handle in self._timers.values():
+            handle.cancel()
         self._timers.clear()
         for topic in list(self._subscriptions):
             self.unsubscribe(topic)
@@ -83,7 +84,7 @@ class Belongings:
         for callback in callbacks:
             try:
                 callback(channel)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 on_error(error)
         tasks = set(self._tasks)
         for task in tasks:

@@ -337,6 +337,11 @@ class Channel(Generic[Assigns]):
         return self._runner.is_joined
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the channel has ended, and nothing can be sent any more."""
+        return self._runner.has_ended
+
+    @property
     def subscription(self) -> Subscription | None:
         """The channel's own subscription to its topic; None unless joined."""
         return self._runner.subscription

@@ -109,7 +109,7 @@ class ChannelRunner:
     Attributes:
         join_ref: What the channel's pushes and replies carry: the join_ref of the join, or its ref
             if the client sent none.
-        subscription: To the channel's own topic, from the accepted join on.
+        subscription: To the channel's own topic, from the accepted join until the end was reported.
     """
 
     __slots__ = (
@@ -154,6 +154,10 @@ class ChannelRunner:
     @property
     def is_joined(self) -> bool:
         return self._state is _State.JOINED
+
+    @property
+    def has_ended(self) -> bool:
+        return self._state is _State.ENDED
 
     # Joining.
 
@@ -248,6 +252,8 @@ class ChannelRunner:
 
     def _receive_broadcast(self, message: Any) -> None:
         """Something on the channel's own topic: an intercepted broadcast, or for handle_info."""
+        if self.has_ended:  # its subscription lingers, for presence diffs only
+            return
         handlers = self.channel.intercept_handlers
         if isinstance(message, Broadcast) and message.event in handlers:
             self._post(self._handle_intercept, message)

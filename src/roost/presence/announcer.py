@@ -32,7 +32,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from roost.channels.fastlane import Fastlane, dispatch
-from roost.presence.listener import Listener, Told, listener_of
+from roost.presence.listener import Told, listener_of
 from roost.presence.policy import Policy
 from roost.presence.state import StateCache
 from roost.pubsub.registry import Subscription
@@ -223,7 +223,7 @@ class Announcer:
         run, pushed = self._run, self._pushed
         event = run.presence.diff_event
         receivers: list[Subscription] = []
-        holders: list[Listener] = []  # get it once they have their state
+        held: list[list[tuple[int, Broadcast]]] = []  # of those who wait for their state
         for subscription in run.pubsub.subscriptions(self._topic):
             listener = listener_of(subscription, run)
             if listener is not None:
@@ -231,7 +231,7 @@ class Announcer:
                 # An intercepting channel gets every diff: its mailbox may hold older ones.
                 if event not in lane.intercepts:
                     if listener.held is not None:
-                        holders.append(listener)
+                        held.append(listener.held)
                         continue
                     if pushed and pushed.get(subscription, -1) >= diff.end:
                         continue
@@ -239,13 +239,12 @@ class Announcer:
                 if listener.told is Told.NOTHING:
                     listener.told = Told.DIFFS
             receivers.append(subscription)
-        if not receivers and not holders:
+        if not receivers and not held:
             return
         payload = encode_bare_diff(diff.joins, diff.leaves) if fetched is None else fetched
         message = Broadcast(self._topic, event, JsonPayload(payload))
-        for listener in holders:
-            if listener.held is not None:
-                listener.held.append((diff.end, message))
+        for each in held:
+            each.append((diff.end, message))
         if receivers:
             run.dispatch(receivers, message)
 

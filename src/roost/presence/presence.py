@@ -251,6 +251,7 @@ class Presence(Tracking[PresenceRun]):
 
         Raises:
             NotJoined: The join was not accepted yet; call it in ``after_join``.
+            ChannelClosed: The channel has ended.
         """
         return await self._current().push_list(channel)
 

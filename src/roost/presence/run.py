@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from roost.aliases import EMPTY, Meta, Presences
 from roost.channels.channel import Channel
 from roost.channels.fastlane import Fastlane
-from roost.exceptions import ConfigurationError, NotJoined, NotTracked, TopicFull
+from roost.exceptions import ChannelClosed, ConfigurationError, NotJoined, NotTracked, TopicFull
 from roost.presence.announcer import Announcer
 from roost.presence.callbacks import Callbacks
 from roost.presence.changes import change_of
@@ -207,7 +207,7 @@ class PresenceRun:
         subscription = channel.subscription
         listener = listener_of(subscription, self)
         if subscription is None or listener is None:
-            raise NotJoined(channel.topic)
+            raise ChannelClosed(channel.topic) if channel.has_ended else NotJoined(channel.topic)
         topic = channel.topic
         if (announcer := self._announcers.get(topic)) is not None:
             announcer.turn()

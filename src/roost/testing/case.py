@@ -137,7 +137,7 @@ class ClientCase:
             context=context,
             socket_id=id,
         )
-        self.connection.joined = []
+        self.connection.joined = {}
 
     async def join(
         self,
@@ -171,11 +171,7 @@ class ClientCase:
             joined.unsubscribe()
             raise
         joined.response = reply.response
-        joined.channel = next(
-            runner.channel
-            for runner in self.connection.joined
-            if runner.join_ref == joined.join_ref
-        )
+        joined.channel = self.connection.joined[joined.join_ref]
         return joined
 
     def send(self, join_ref: Any, ref: Any, topic: str, event: str, payload: Any) -> None:
@@ -401,14 +397,18 @@ class JoinedCase:
 
 
 class _Connection(Connection):
-    """A connection that remembers its joins, so that a test finds a channel that has ended, too."""
+    """A connection that remembers its channels, so that a test finds one that has ended, too.
+
+    Attributes:
+        joined: By join_ref.
+    """
 
     __slots__ = ("joined",)
 
-    joined: list[ChannelRunner]
+    joined: dict[Any, Channel[Any]]
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
-        self.joined.append(runner)
+        self.joined[runner.join_ref] = runner.channel
         super().join_succeeded(runner, response)
 
 

@@ -125,9 +125,11 @@ class Protocol(PacedProtocol):
             self._receiver.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._end(ABNORMAL if self._websocket.state is State.CONNECTING else NO_STATUS)
-        self._server_state.connections.discard(self)
+        try:
+            super().connection_lost(exc)
+            self._end(ABNORMAL if self._websocket.state is State.CONNECTING else NO_STATUS)
+        finally:
+            self._server_state.connections.discard(self)
 
     def shutdown(self) -> None:
         """The server ends, and waits until its connections have."""
