@@ -35,9 +35,10 @@ def _granian(port: int) -> Sequence[str]:
     return [sys.executable, "-m", "granian", *options, INTEROP]
 
 
-def _serve(port: int) -> Sequence[str]:
-    options = ["--log-level", "error", "--backlog", "4096", "--port", str(port)]
-    return [sys.executable, "-m", "roost.cli", "serve", INTEROP, *options]
+def _serve(*more: str) -> Command:
+    options = ["--log-level", "error", "--backlog", "4096", *more]
+    serve = [sys.executable, "-m", "roost.cli", "serve", INTEROP, *options]
+    return lambda port: [*serve, "--port", str(port)]
 
 
 def _node(file: str) -> Command:
@@ -63,10 +64,6 @@ def _needs_node(package: str) -> Callable[[], str | None]:
     return missing
 
 
-def _no_serve() -> str | None:
-    return None if find_spec("roost.cli") else "there is no `roost serve` here"
-
-
 ROOST: Final = Server(
     "roost, uvicorn", "the interop app on plain ASGI", _uvicorn(INTEROP), has_presence=True
 )
@@ -77,9 +74,15 @@ SERVERS: Final = (
     Server(
         "roost serve",
         "the interop app on the fast path",
-        _serve,
+        _serve(),
         has_presence=True,
-        missing=_no_serve,
+    ),
+    Server(
+        "roost serve, aiofastnet",
+        "the same, with other transports below",
+        _serve("--loop", "roost.cli.worker:new_fast_event_loop"),
+        has_presence=True,
+        missing=_needs("aiofastnet"),
     ),
     ROOST,
     Server(

@@ -12,9 +12,11 @@ from roost.asgi.extension import EXTENSION
 class InfoChannel(Channel):
     def join(self, topic: str, params: Any) -> dict[str, Any]:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        loop = asyncio.get_running_loop()
         return {
             "is_fast": self.assigns["is_fast"],
-            "loop": type(asyncio.get_running_loop()).__module__,
+            "loop": type(loop).__module__,
+            "network": getattr(loop.create_server, "func", loop.create_server).__module__,
             "has_all_files": soft == hard,
             "collects_every": gc.get_threshold()[0],
         }
