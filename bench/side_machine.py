@@ -18,9 +18,11 @@ __all__ = ["describe_machine"]
 PACKAGES: Final = (
     "uvicorn",
     "uvloop",
+    "aiofastnet",
     "websockets",
     "hypercorn",
     "granian",
+    "picows",
     "python-socketio",
     "channels",
     "channels-redis",

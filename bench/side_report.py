@@ -16,6 +16,9 @@ from bench.table import format_figure, markdown_table
 
 __all__ = ["Outcome", "plots", "render"]
 
+WS: Final = "ws, Node"
+BASES: Final = (BARE.name, WS)  # whose figures the others' are divided by
+
 
 @dataclass
 class Outcome:
@@ -81,7 +84,7 @@ def _section(
     for found in outcomes.values():
         columns = columns or [name for each in found.measured[:1] for name in each.figures]
     is_rate = scenario.is_throughput and scenario.more_is_better
-    header = ["", *columns, "range", f"÷ {BARE.name}", f"÷ {ROOST.name}"]
+    header = ["", *columns, "range", *(f"÷ {name}" for name in BASES)]
     header += ["server CPU", "generator CPU", *(["by a whole core"] if is_rate else [])]
     rows, notes = [], []
     for server in servers:
@@ -92,7 +95,7 @@ def _section(
             rows.append([server.name, "failed", *["—"] * (len(header) - 2)])
         else:
             figures = [_cell(outcome.figure(name)) for name in columns]
-            ratios = [_ratio(scenario.main, outcome, bases.get(b.name)) for b in (BARE, ROOST)]
+            ratios = [_ratio(scenario.main, outcome, bases.get(name)) for name in BASES]
             spread = _spread(scenario.main, outcome)
             whole = [_cell(outcome.by_a_whole_core(scenario.main))] if is_rate else []
             rows.append([server.name, *figures, spread, *ratios, *_shares(outcome), *whole])
@@ -149,7 +152,6 @@ class Goal:
     is_most: bool = False
 
 
-WS: Final = "ws, Node"
 GOALS: Final = (
     Goal("fan-out, one outstanding: 1.3 × ws", "fan-1", "deliveries/s", 1.3, WS),
     Goal("fan-out, 16 outstanding: 4.5 × ws", "fan-16", "deliveries/s", 4.5, WS),

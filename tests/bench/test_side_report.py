@@ -36,15 +36,17 @@ def report(outcomes: Outcomes) -> dict[str, list[list[str]]]:
 
 
 def test_figures_are_medians_with_ratios():
-    """To the bare server and to roost; the share of the server makes it comparable."""
-    tables = report(
-        {"fan-1": {"roost, uvicorn": rates(100, 300, 200), "bare, uvicorn": rates(400)}}
-    )
+    """To the bare server and to ws; the share of the server makes it comparable."""
+    outcomes = {
+        "roost, uvicorn": rates(100, 300, 200),
+        "bare, uvicorn": rates(400),
+        "ws, Node": rates(100),
+    }
 
-    roost, bare = tables["Fan-out of 100 bytes, one outstanding"][-2:]
+    roost, bare, _ = report({"fan-1": outcomes})["Fan-out of 100 bytes, one outstanding"][-3:]
     assert roost[1] == "200"
-    assert roost[5:] == ["100–300", "0.500×", "1.00×", "50%", "25%", "400"]
-    assert bare[5:] == ["—", "1.00×", "2.00×", "50%", "25%", "800"]
+    assert roost[5:] == ["100–300", "0.500×", "2.00×", "50%", "25%", "400"]
+    assert bare[5:] == ["—", "1.00×", "4.00×", "50%", "25%", "800"]
 
 
 def test_joins_with_presence_have_the_bare_server_beside_them():
@@ -56,12 +58,16 @@ def test_joins_with_presence_have_the_bare_server_beside_them():
     tables = report(
         {
             "join-presence": {"roost, uvicorn": joins(50)},
-            "join": {"roost, uvicorn": joins(80), "bare, uvicorn": joins(100)},
+            "join": {
+                "roost, uvicorn": joins(80),
+                "bare, uvicorn": joins(100),
+                "ws, Node": joins(200),
+            },
         }
     )
 
     roost = tables["Connect and join with presence, own topic each"][1]
-    assert roost[3:5] == ["0.500×", "1.00×"]
+    assert roost[3:5] == ["0.500×", "0.250×"]
 
 
 def test_a_goal_is_met_or_missed():
