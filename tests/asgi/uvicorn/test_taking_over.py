@@ -12,6 +12,7 @@ from roost import Channel, Endpoint, Mount, Socket, WebSocket, event
 from roost.asgi import Drainer
 from roost.asgi.extension import TakenWebSocket, take_from
 from roost.asgi.types import Receive, Scope, Send
+from roost.asgi.uvicorn import Protocol
 from roost.wire.frame import Frame
 from tests.clients import Client, connect
 from tests.rfc6455.wire import BINARY, CLOSE, PING, PONG, TEXT, Heard, Wire, close, frame, open_wire
@@ -180,6 +181,15 @@ async def test_a_client_that_does_not_read():
         assert len((await wire.hear()).data) == 20_000_000
         assert await stage.hear() == ("resume",)
         assert await wire.hear() == Heard(PONG, b"\x09")
+
+
+async def test_any_byte_that_waits_pauses():
+    """Not only 64 kB of them: what waits is the receiver's to bound, and to count."""
+    stage = Stage()
+    async with run(stage):
+        protocol = stage.taken.result()
+        assert isinstance(protocol, Protocol)
+        assert protocol._transport.get_write_buffer_limits() == (0, 1)
 
 
 async def test_a_server_that_ends():
