@@ -18,7 +18,7 @@ _RUNNING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 
 class Server:
-    """Uvicorn with one app, on a free port that it keeps when it starts again.
+    """``roost serve`` with one app, on a free port that it keeps when it starts again.
 
     Args:
         app: The app as uvicorn names it, such as ``examples.demo.app:app``.
@@ -41,7 +41,7 @@ class Server:
     async def start(self) -> None:
         """Start, and return when it takes connections."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "uvicorn", self._app),
+            *(sys.executable, "-m", "roost.cli", "serve", self._app),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             cwd=ROOT,
             stdout=DEVNULL,
