@@ -96,16 +96,18 @@ class RawTransport(ServerTransport):
 
     def _next_write(self) -> bytes:
         frames = self._frames
-        if self._buffer_size <= WRITE_SIZE or len(frames) == 1:
-            count = len(frames)
+        if len(frames) == 1:
             self._buffer_size = 0
+            return frames.pop()
+        if self._buffer_size <= WRITE_SIZE:
+            size, count = self._buffer_size, len(frames)
         else:
             size = count = 0
-            while size < WRITE_SIZE and count < len(frames):
+            while size < WRITE_SIZE:
                 size += len(frames[count])
                 count += 1
-            self._buffer_size -= size
-        data = frames[0] if count == 1 else b"".join(frames[:count])
+        self._buffer_size -= size
+        data = b"".join(frames[:count])
         del frames[:count]
         return data
 

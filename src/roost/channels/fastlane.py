@@ -127,6 +127,8 @@ def dispatch(
     others get it.
     """
     frames: dict[Serializer, Frame | None] = {}
+    serializer: Serializer | None = None  # of the last one; nearly all have the same
+    frame: Frame | None = None
     event = message.event
     for subscription in subscriptions:
         if sender is not None and subscription.subscriber == sender:
@@ -134,25 +136,19 @@ def dispatch(
         lane = subscription.metadata
         if type(lane) is not Fastlane:
             deliver(subscription, _decoded(message))
-        elif lane.lingering:
-            if to_lingering and event not in lane.intercepts:
-                _write(lane, message, frames)
         elif event in lane.intercepts:
-            deliver(subscription, _decoded(message))
-        else:
-            _write(lane, message, frames)
-
-
-def _write(lane: Fastlane, message: Broadcast, frames: dict[Serializer, Frame | None]) -> None:
-    serializer = lane.serializer
-    try:
-        frame = frames[serializer]
-    except KeyError:
-        frame = frames[serializer] = _encode(serializer, message)
-    if frame is None:
-        lane.counters["unencodable"] += 1
-    else:
-        lane.transport.write(frame)
+            if not lane.lingering:
+                deliver(subscription, _decoded(message))
+        elif to_lingering or not lane.lingering:
+            if lane.serializer is not serializer:
+                serializer = lane.serializer
+                if serializer not in frames:
+                    frames[serializer] = _encode(serializer, message)
+                frame = frames[serializer]
+            if frame is None:
+                lane.counters["unencodable"] += 1
+            else:
+                lane.transport.write(frame)
 
 
 def _decoded(message: Broadcast) -> Broadcast:
