@@ -4,33 +4,19 @@ The rules are those of plain ASGI (`test_websocket`); what differs is how bytes 
 """
 
 import asyncio
-import contextvars
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from roost import Channel, PubSub, Socket, WebSocket, event
+from roost import WebSocket
 from roost.asgi.extension import Receiver
 from roost.asgi.outbox import Outbox
 from roost.asgi.raw import WRITE_SIZE, RawTransport
 from roost.channels.connection import Connection
-from roost.channels.hub import Hub
-from roost.channels.router import Router
 from roost.wire.frame import Frame
-from roost.wire.serializers import V2Serializer
+from tests.asgi.echo import EchoChannel, connect
 from tests.virtual_clock import virtually
-
-
-class EchoChannel(Channel):
-    ended: list[Any] = []
-
-    @event("ping")
-    def ping(self, payload: Any) -> Any:
-        return payload
-
-    def terminate(self, reason: str | BaseException) -> None:
-        self.ended.append(reason)
 
 
 class FakeServer:
@@ -67,19 +53,7 @@ class FakeServer:
 
     async def serve(self) -> asyncio.Future[None]:
         """Serve an echo channel's connection; returns what is done when it is gone."""
-        EchoChannel.ended = []
-        pubsub = PubSub()
-        await pubsub.start()
-        connection = Connection(
-            Hub(pubsub),
-            Socket(),
-            self.transport,
-            V2Serializer(pubsub.encoder),
-            router=Router({"*": EchoChannel}),
-            max_channels=100,
-            context=contextvars.copy_context(),
-        )
-        await self.transport.serve(connection)
+        await self.transport.serve(await connect(self.transport))
         await tick()
         return self._gone
 

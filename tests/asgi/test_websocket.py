@@ -1,32 +1,17 @@
 """One connection over plain ASGI: its buffer, its timeouts, its end. A virtual clock, no server."""
 
 import asyncio
-import contextvars
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from roost import Channel, PubSub, Socket, WebSocket, event
+from roost import WebSocket
 from roost.asgi.types import Event
 from roost.asgi.websocket import WebSocketTransport
-from roost.channels.connection import Connection
-from roost.channels.hub import Hub
-from roost.channels.router import Router
 from roost.wire.frame import Frame
-from roost.wire.serializers import V2Serializer
+from tests.asgi.echo import EchoChannel, connect
 from tests.virtual_clock import virtually
-
-
-class EchoChannel(Channel):
-    ended: list[Any] = []
-
-    @event("ping")
-    def ping(self, payload: Any) -> Any:
-        return payload
-
-    def terminate(self, reason: str | BaseException) -> None:
-        self.ended.append(reason)
 
 
 class FakeServer:
@@ -52,18 +37,7 @@ class FakeServer:
 
     async def serve(self) -> asyncio.Task[None]:
         """Serve an echo channel's connection in a task."""
-        EchoChannel.ended = []
-        pubsub = PubSub()
-        await pubsub.start()
-        self.connection = Connection(
-            Hub(pubsub),
-            Socket(),
-            self.transport,
-            V2Serializer(pubsub.encoder),
-            router=Router({"*": EchoChannel}),
-            max_channels=100,
-            context=contextvars.copy_context(),
-        )
+        self.connection = await connect(self.transport)
         return asyncio.create_task(self.transport.serve(self.connection))
 
     def _note_end(self, transport: object) -> None:

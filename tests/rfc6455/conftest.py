@@ -119,21 +119,24 @@ class Subject:
         assert self.heard(await wire.hear()) == data
 
 
+@asynccontextmanager
+async def serving(kind: Echo | Phoenix, *, deflates: bool) -> AsyncIterator[Subject]:
+    """Serve one of the two."""
+    async with run_uvicorn(
+        kind.app, ws=FAST, ws_max_size=MAX_SIZE, ws_per_message_deflate=deflates
+    ) as url:
+        yield Subject(url, kind)
+
+
 @pytest.fixture(params=[Echo, Phoenix], ids=["echo", "endpoint"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each of the two, on a real server with the fast path, without deflate."""
-    kind = request.param()
-    async with run_uvicorn(
-        kind.app, ws=FAST, ws_max_size=MAX_SIZE, ws_per_message_deflate=False
-    ) as url:
-        yield Subject(url, kind)
+    async with serving(request.param(), deflates=False) as subject:
+        yield subject
 
 
 @pytest.fixture(params=[Echo, Phoenix], ids=["echo", "endpoint"])
 async def deflating(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each of the two, with deflate offered."""
-    kind = request.param()
-    async with run_uvicorn(
-        kind.app, ws=FAST, ws_max_size=MAX_SIZE, ws_per_message_deflate=True
-    ) as url:
-        yield Subject(url, kind)
+    async with serving(request.param(), deflates=True) as subject:
+        yield subject

@@ -103,6 +103,18 @@ async def connected(url: str, stage: Stage, *, take: bool = True) -> AsyncIterat
         yield wire
 
 
+@asynccontextmanager
+async def run_to_the_end(stage: Stage) -> AsyncIterator[Wire]:
+    """Serve the application; yields a client once the server is ending, and waits for the end."""
+    server = AsyncExitStack()
+    url = await server.enter_async_context(serve(stage))
+    async with connected(url, stage) as wire:
+        ending = asyncio.create_task(server.aclose())
+        assert await stage.hear() == ("ending",)
+        yield wire
+        await ending
+
+
 async def test_messages_and_writes():
     """Messages come by call, text as str; framed bytes go as they are; a close ends it."""
     stage = Stage()
@@ -195,14 +207,8 @@ async def test_any_byte_that_waits_pauses():
 async def test_a_server_that_ends():
     """It asks, waits as long as it is told to, and closes what has not ended (1012)."""
     stage = Stage()
-    server = AsyncExitStack()
-    url = await server.enter_async_context(serve(stage))
-    async with connected(url, stage) as wire:
-        ending = asyncio.create_task(server.aclose())
-        assert await stage.hear() == ("ending",)
-
+    async with run_to_the_end(stage) as wire:
         assert await wire.hear() == Heard(CLOSE, (1012).to_bytes(2, "big"))
-        await ending
 
     assert [await stage.hear(), await stage.hear()] == [("closing",), ("lost", 1012, "")]
     assert stage.told.empty()
@@ -211,15 +217,10 @@ async def test_a_server_that_ends():
 async def test_a_server_that_ends_and_waits():
     """Until the receiver has closed; that is nothing to be cut off."""
     stage = Stage()
-    server = AsyncExitStack()
-    url = await server.enter_async_context(serve(stage))
-    async with connected(url, stage) as wire:
-        ending = asyncio.create_task(server.aclose())
-        assert await stage.hear() == ("ending",)
+    async with run_to_the_end(stage) as wire:
         stage.taken.result().close(1001)
         assert await wire.hear() == Heard(CLOSE, (1001).to_bytes(2, "big"))
         await wire.say(close(1001))
-        await ending
 
     while (told := await stage.hear()) == ("closing",):
         pass
