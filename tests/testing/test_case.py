@@ -246,6 +246,18 @@ async def test_a_channel_may_be_given(case: ChannelCase):
     assert type((await alice.join("lobby", channel=Other)).channel) is Other
 
 
+async def test_a_join_ref_may_be_anything(case: ChannelCase):
+    """What another client says for one is no matter to ``join``."""
+    client = await case.connect(UserSocket)
+    client.send([1], "1", "room:1", "phx_join", {})
+    client.send({}, "2", "room:2", "phx_join", {})
+
+    joined = await client.join("room:3")
+
+    assert joined.channel.topic == "room:3"
+    assert client.connection.runners[-1].channel is joined.channel
+
+
 async def test_a_channel_that_ended_at_once_was_joined(case: ChannelCase):
     """The test gets the channel even if it is gone by the time the reply is seen."""
 

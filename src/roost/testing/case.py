@@ -137,7 +137,7 @@ class ClientCase:
             context=context,
             socket_id=id,
         )
-        self.connection.joined = {}
+        self.connection.joined = []
 
     async def join(
         self,
@@ -171,7 +171,9 @@ class ClientCase:
             joined.unsubscribe()
             raise
         joined.response = reply.response
-        joined.channel = self.connection.joined[joined.join_ref]
+        joined.channel = next(
+            channel for ref, channel in self.connection.joined if ref == joined.join_ref
+        )
         return joined
 
     def send(self, join_ref: Any, ref: Any, topic: str, event: str, payload: Any) -> None:
@@ -400,15 +402,15 @@ class _Connection(Connection):
     """A connection that remembers its channels, so that a test finds one that has ended, too.
 
     Attributes:
-        joined: By join_ref.
+        joined: With their join_refs, which may be any JSON value.
     """
 
     __slots__ = ("joined",)
 
-    joined: dict[Any, Channel[Any]]
+    joined: list[tuple[Any, Channel[Any]]]
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
-        self.joined[runner.join_ref] = runner.channel
+        self.joined.append((runner.join_ref, runner.channel))
         super().join_succeeded(runner, response)
 
 
