@@ -18,7 +18,7 @@ GC_THRESHOLDS: Final = (10_000, 10, 10)
 """Python's collector looks through young objects whenever there are 700 more of them (2,000 since
 3.13), and through all objects as their number grows. A server's objects live as long as its
 connections, and what ends is freed without the collector, so that it finds next to nothing, and
-took a quarter of the time of joins. This often it takes a twentieth."""
+took a quarter of the time of joins. This often it takes a tenth."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
