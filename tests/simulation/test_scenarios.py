@@ -295,6 +295,24 @@ def test_a_clone_has_the_id():
     assert sim.a.keys(ROOM) == ["alice", "bob"]
 
 
+def test_a_clone_of_a_renamed_node_is_reached_as_its_model_is():
+    """Its adapter has the name that the model was given, and not the one that it took itself."""
+    sim = Simulation(nodes="ab")
+    sim.twin("b", "c")
+    sim.run_until_quiet()
+    (renamed,) = (name for name in "bc" if "~" in sim.nodes[name].tracker.origin.name)
+    lost = sim.hold(Changes, target=renamed)
+    sim.a.track(ROOM, "alice")
+    sim.advance(1)
+    lost.stop()
+
+    sim.clone(renamed, "z")
+    sim.crash(renamed)
+    sim.run_until_quiet()
+
+    assert sim.z.keys(ROOM) == ["alice"]
+
+
 def test_a_clone_is_part_of_the_same_simulation():
     """Its chance is that of the simulation, and no copy of it."""
     sim = Simulation(nodes="a")

@@ -99,6 +99,7 @@ class SimulatedNode:
 
     def copy_from(self, model: SimulatedNode) -> None:
         """Know all that another node knows, and be it."""
+        self.address = model.address  # it may have taken another name since it was given that
         self.tracker, self.replication, self.shown = copy.deepcopy(
             (model.tracker, model.replication, model.shown)
         )
