@@ -15,7 +15,7 @@ import pytest
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
 from roost.testing.simulation import Faults, SimulatedNode, Simulation
-from roost.tracker.members import MAX_FLOORS
+from roost.tracker.floors import MAX_FLOORS
 from roost.tracker.messages import (
     MAX_PART_COUNT,
     Alive,
@@ -271,6 +271,23 @@ def test_floors_are_bounded():
     answers(replication, Heartbeat(OriginId("a1", 1, 1), 0, 0))
 
     assert [peer.name for peer in replication.peers] == ["a0"]
+
+
+def test_of_too_many_floors_the_one_goes_that_was_heard_longest_ago():
+    """Nodes that were silent for 20 minutes do not take the place of a goodbye just heard."""
+    _, replication = protocol()
+    for n in range(2):
+        answers(replication, Hello(OriginId(f"dead{n}", 1, n), 0))
+    now = PERMDOWN - HEARTBEAT
+    pass_time(replication, 0.0, now)
+    for n in range(MAX_FLOORS - 1):
+        answers(replication, Goodbye(OriginId(f"a{n}", 1, n)), now=now)
+    pass_time(replication, now, PERMDOWN + HEARTBEAT)
+    assert replication.peers == []
+
+    answers(replication, Changes(OriginId("a0", 1, 0), Part(0, 0, 0, 1, (), ())), now=now)
+
+    assert replication.peers == []
 
 
 @pytest.mark.parametrize("pause", [0.0, DOWN + A_WHILE, PERMDOWN + A_WHILE])

@@ -33,7 +33,7 @@ from roost.crdt.origin import OriginId
 from roost.testing.periods import Periods
 from roost.testing.simulation import RESOLUTION, SimulatedNode, Simulation
 from roost.testing.witness import Witness
-from roost.tracker import assembly, members, peer
+from roost.tracker import assembly, floors, members, peer
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import Joined, Left, TrackerEvent
@@ -59,7 +59,7 @@ def _sizes(node: SimulatedNode) -> dict[str, tuple[int, int]]:
     sizes = {
         "lives of one name": (max(names.values(), default=0), 1),
         "log": (len(own._log), 2 * own._log_count),
-        "floors": (len(protocol._members._floors), members.MAX_FLOORS),
+        "floors": (len(protocol._members._floors), floors.MAX_FLOORS),
         "asked": (len(protocol._members._asked), members.MAX_ASKED),
     }
     for each in protocol.peers:

@@ -15,20 +15,17 @@ take a higher id. What follows from all this for the data is the listener's affa
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-import msgspec
-
 from roost.crdt.origin import OriginId
+from roost.tracker.floors import Floor, Floors
 from roost.tracker.messages import Alive, Digest, Probe, Superseded
 from roost.tracker.node import Node
 from roost.tracker.peer import Peer
 
 __all__ = ["Members", "MembersListener"]
 
-MAX_FLOORS: Final = 4_096  # names; beyond, the oldest is forgotten
 MAX_ASKED: Final = 1_000  # probes of origins that are no peers; more wait for the next digest
 PROBE_RELAYS: Final = 3  # peers that pass a probe on
 SUSPECT_HEARTBEATS: Final = 3  # missed
@@ -59,12 +56,6 @@ class MembersListener(Protocol):
         ...
 
 
-class _Floor(msgspec.Struct):
-    origin: OriginId
-    is_closed: bool
-    until: float
-
-
 class Members:
     """All other origins that are known.
 
@@ -80,7 +71,7 @@ class Members:
         self._names: dict[str, OriginId] = {}  # name → the highest id known, of a peer
         # All peers that have deadlines, and some that had: most have none, and cost nothing.
         self._waiting: dict[OriginId, Peer] = {}
-        self._floors: OrderedDict[str, _Floor] = OrderedDict()
+        self._floors = Floors()
         # Origins that are no peers, and were asked whether they live: nonce and deadline.
         self._asked: dict[OriginId, tuple[int, float]] = {}
         self._lost_links: dict[str, float] = {}  # link → when that was said
@@ -103,7 +94,7 @@ class Members:
 
     def closed(self) -> tuple[OriginId, ...]:
         """Those that said goodbye, while that is remembered."""
-        return tuple(floor.origin for floor in self._floors.values() if floor.is_closed)
+        return tuple(self._floors.closed())
 
     def is_heard(self, peer: Peer) -> bool:
         """Whether its own messages reach us."""
@@ -173,7 +164,7 @@ class Members:
         old = self._names.get(origin.name)
         if old is not None:
             self._drop(self._peers[old])
-        self._floors.pop(origin.name, None)
+        self._floors.pop(origin.name)
         peer = self._peers[origin] = Peer(origin, self._node.clock.now)
         self._names[origin.name] = origin
         self._listener.met(peer)
@@ -282,11 +273,7 @@ class Members:
             for origin, (nonce, ends_at) in self._asked.items()
             if ends_at > now
         }
-        while self._floors:
-            name, floor = next(iter(self._floors.items()))
-            if floor.until > now:
-                break
-            del self._floors[name]
+        self._floors.expire(now)
 
     def _is_silent(self, peer: Peer) -> bool:
         missed = SUSPECT_HEARTBEATS + JITTER
@@ -351,11 +338,8 @@ class Members:
         self._floor(origin, is_closed=True)
 
     def _floor(self, origin: OriginId, *, is_closed: bool) -> None:
-        self._floors.pop(origin.name, None)
         until = self._node.clock.now + self._node.options.permdown_period
-        self._floors[origin.name] = _Floor(origin, is_closed, until)
-        if len(self._floors) > MAX_FLOORS:
-            self._floors.popitem(last=False)
+        self._floors.put(Floor(origin, is_closed, until))
 
     def _drop(self, peer: Peer) -> None:
         del self._peers[peer.origin]
