@@ -390,6 +390,25 @@ def test_of_two_nodes_with_one_name_one_is_renamed():
     assert sim.a.replication.counters["renamed"] + sim.x.replication.counters["renamed"] == 1
 
 
+def test_who_tells_us_that_we_are_superseded_lives():
+    """A peer of which nothing else comes is not hidden as long as it says that."""
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    for n in range(1, 20):
+        pass_time(replication, (n - 1) * HEARTBEAT, n * HEARTBEAT)
+        answers(replication, Superseded(OTHER, OriginId(OWN.name, 1, 0)), now=n * HEARTBEAT)
+
+    assert [peer.is_up for peer in replication.peers] == [True]
+
+
+def test_who_says_that_we_are_superseded_is_not_met_by_that():
+    """An unknown node says so and is not answered: it may be superseded itself."""
+    _, replication = protocol()
+
+    assert answers(replication, Superseded(OTHER, OriginId(OWN.name, 1, 0))) == []
+    assert replication.peers == []
+
+
 def test_our_own_words_refute_nobody():
     """What a node says to its namesake comes back to it, where both listen to one name."""
     tracker, replication = protocol()

@@ -155,9 +155,18 @@ class Members:
         peer = self._peers.get(origin)
         if peer is None:
             peer = self._meet(origin)
-        peer.heard_directly_at = node.clock.now
-        self._lives(peer)
+        self._hear(peer)
         return peer
+
+    def hear_known(self, origin: OriginId) -> None:
+        """A message by ``origin`` itself came that needs no answer, whoever that is."""
+        peer = self._peers.get(origin)
+        if peer is not None:
+            self._hear(peer)
+
+    def _hear(self, peer: Peer) -> None:
+        peer.heard_directly_at = self._node.clock.now
+        self._lives(peer)
 
     def _meet(self, origin: OriginId) -> Peer:
         """An origin is heard for the first time; earlier lives of its name are over."""

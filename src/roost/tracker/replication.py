@@ -196,8 +196,9 @@ class ReplicationProtocol:
             case Goodbye(sender):
                 members.close(sender)
                 return
-            case Superseded(_, highest):
+            case Superseded(sender, highest):
                 # Heeded whoever says so, and never answered: its sender may be superseded, too.
+                members.hear_known(sender)
                 if highest.name == node.id.name and highest > node.id:
                     self.refuted(highest)
                 return
