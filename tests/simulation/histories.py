@@ -28,6 +28,8 @@ QUICK: Final = ReplicationOptions(
     heartbeat_period=1.0, request_timeout=0.5, probe_grace=1.0, down_period=6.0, permdown_period=20
 )
 SPARE: Final = "z"  # where twins and clones live
+COPIES: Final = "zx"  # where clones live in histories of clones
+CLONES_SHARE: Final = 0.15  # of all histories, those of clones
 CROWD: Final = [each for each in string.ascii_letters if each not in (SPARE, "y")]
 DELAYS: Final = (0.005, 0.005, 0.1, 0.5, 2.0)  # seconds, at most
 LATER: Final = (VERSIONS[0], VERSIONS[1] + 1)
@@ -74,11 +76,14 @@ def draw(seed: int) -> History:
         hints=rng.choice((None, 0.01, 0.3)),
     )
     size = rng.choice((2, 2, 3, 3, 3, 4, 5))
+    has_clones = random.Random(f"copies {seed}").random() < CLONES_SHARE
     crowd_size = rng.choices((0, 20, 50), (990, 8, 2))[0]
     names = "".join(CROWD[: crowd_size or size])
     drawing = _Drawing(rng, names, options)
     if crowd_size:
         drawing.crowd()
+    elif has_clones:
+        drawing.clones()
     else:
         for _ in range(rng.randrange(5, 45)):
             drawing.draw()
@@ -286,6 +291,41 @@ class _Drawing:
 
     def clone(self) -> None:
         self.add("clone", self.name(), SPARE)
+
+    def clones(self) -> None:
+        """Nodes are copied and go on apart from their copies, which may be cut off or asleep.
+
+        A copy that sleeps until its model is gone is a machine that goes on from an old image.
+        """
+        verbs = {
+            self.track: 40,
+            self.change: 40,
+            self.copy: 10,
+            self.partition: 6,
+            self.cut: 8,
+            self.heal: 5,
+            self.freeze: 2,
+            self.thaw: 1,
+            self.pause: 4,
+            self.resume: 5,
+            self.crash: 5,
+            self.stop: 1,
+            self.start: 5,
+            self.faults: 2,
+        }
+        self.names += COPIES
+        for _ in range(self.rng.randrange(10, 60)):
+            (verb,) = self.rng.choices(list(verbs), list(verbs.values()))
+            verb()
+            self.wait()
+
+    def copy(self) -> None:
+        place = self.rng.choice(COPIES)
+        if self.rng.random() < 0.5:  # or it is heard at once
+            self.add("partition", place, self.names.replace(place, ""))
+        self.add("clone", self.name(), place)
+        if self.rng.random() < 0.3:
+            self.add("pause", place)
 
     def crowd(self) -> None:
         """Grow from one node to all, roll some, and shrink to a few."""

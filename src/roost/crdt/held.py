@@ -60,6 +60,14 @@ class HeldSlice:
         """Whether ``change`` begins at or below what is held: there is no gap before it."""
         return change.start is None or change.start <= self.seq
 
+    def contradicts(self, snapshot: Range) -> bool:
+        """Whether what is held has another content than a snapshot under the same number.
+
+        Then two have made changes under one id, and neither is the later of the other.
+        """
+        entries = self._entries
+        return any(entries.get(entry.seq, entry) != entry for entry in snapshot.added)
+
     def apply(self, change: Range) -> SliceDiff | None:
         """Take a range or a snapshot in one step.
 

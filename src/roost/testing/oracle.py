@@ -89,8 +89,8 @@ class Oracle:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._options = simulation.options
-        # What each origin's slice was at each number.
-        self._history: dict[tuple[OriginId, int], frozenset[Entry]] = {}
+        # What each origin's slice was at each number; clones may have had several.
+        self._history: dict[tuple[OriginId, int], set[frozenset[Entry]]] = {}
         self._latest: dict[OriginId, frozenset[Entry]] = {}
         self._noted: dict[SimulatedNode, tuple[OriginId, int]] = {}
         self._removed: dict[str, int] = {}  # ref → a number of its origin's slice without it
@@ -139,8 +139,7 @@ class Oracle:
     def _witness(self, node: SimulatedNode) -> Witness:
         witness = self._witnesses.get(node)
         if witness is None:
-            model = self._writers.get(node.tracker.origin)  # of a clone
-            known = None if model is None else self._witnesses.get(model)
+            known = None if node.model is None else self._witnesses.get(node.model)
             witness = Witness() if known is None else copy.deepcopy(known)
             self._witnesses[node] = witness
         return witness
@@ -157,7 +156,9 @@ class Oracle:
             self._forked.add(origin)
             self._had_namesakes = True
         entries = frozenset(own)
-        if self._history.setdefault((origin, seq), entries) != entries:
+        slices = self._history.setdefault((origin, seq), set())
+        slices.add(entries)
+        if len(slices) > 1:
             self._forked.add(origin)
         for entry in self._latest.get(origin, frozenset()) - entries:
             self._removed[entry.ref] = seq
@@ -265,9 +266,7 @@ class Oracle:
 
     def _check_own(self, node: SimulatedNode) -> None:
         own = node.tracker.own
-        if own.origin in self._forked:
-            return
-        if self._history[own.origin, own.seq] != frozenset(own):
+        if frozenset(own) not in self._history[own.origin, own.seq]:
             raise BrokenPromise(f"{node.name} has changed what it tracks under one number")
 
     def _check_held(self, node: SimulatedNode) -> None:
@@ -279,9 +278,9 @@ class Oracle:
             known, known_seq = before.get(origin, (None, 0))
             if known is each and seq < known_seq:
                 raise BrokenPromise(f"{node.name} went back from {known_seq} to {seq} of {origin}")
-            if seq == 0 or origin in self._forked:
+            if seq == 0:
                 continue
-            if self._history.get((origin, seq)) != frozenset(each.held):
+            if frozenset(each.held) not in self._history.get((origin, seq), ()):
                 raise BrokenPromise(f"{node.name} holds what never was: {origin} at {seq}")
 
     # Once faults have stopped.

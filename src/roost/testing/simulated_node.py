@@ -38,6 +38,7 @@ class SimulatedNode:
     Attributes:
         name: Its name in the scenario.
         address: The name that it was configured with; it may have taken another one since.
+        model: The node that it is a copy of.
         tracker: Its tracker.
         replication: Its conversation with the others.
         shown: What somebody knows who was told its events and nothing else: ref → entry.
@@ -80,6 +81,7 @@ class SimulatedNode:
         self.shown: dict[str, Entry] = {}
         self.events: list[TrackerEvent] = []
         self.cluster_events: list[ClusterEvent] = []
+        self.model: SimulatedNode | None = None
         self.is_live = True
         self.paused_at: float | None = None
         self.inbox: list[TrackerMessage] = []
@@ -99,6 +101,7 @@ class SimulatedNode:
 
     def copy_from(self, model: SimulatedNode) -> None:
         """Know all that another node knows, and be it."""
+        self.model = model
         self.address = model.address  # it may have taken another name since it was given that
         self.tracker, self.replication, self.shown = copy.deepcopy(
             (model.tracker, model.replication, model.shown)

@@ -25,6 +25,7 @@ __all__ = [
     "Alive",
     "Changes",
     "Digest",
+    "Forked",
     "Goodbye",
     "Heartbeat",
     "Hello",
@@ -42,7 +43,7 @@ __all__ = [
 VERSIONS: Final = (1, 1)
 """The lowest and the highest version of the messages that this node reads."""
 
-LAST_KIND: Final = 9  # of this version
+LAST_KIND: Final = 10  # of this version
 MAX_KIND: Final = 127  # what MessagePack says in one byte
 MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
@@ -129,10 +130,17 @@ class Part(_Message, frozen=True):
 
 
 class Changes(_Message, frozen=True, tag=2):
-    """What the sender changed, broadcast as it happens."""
+    """What the sender changed, broadcast as it happens.
+
+    Args:
+        sender: Who.
+        part: Of the change.
+        marks: Of the numbers that it begins and ends with (``roost.tracker.path``).
+    """
 
     sender: OriginId
     part: Part
+    marks: tuple[int, int] = (0, 0)
 
 
 class Digest(_Message, frozen=True, tag=3):
@@ -142,29 +150,33 @@ class Digest(_Message, frozen=True, tag=3):
         sender: Who.
         seqs: Origin → number of its slice here, the sender's own included.
         closed: Origins that said goodbye.
+        marks: Of the numbers in ``seqs``, in the same order.
     """
 
     sender: OriginId
     seqs: tuple[tuple[OriginId, int], ...]
     closed: tuple[OriginId, ...] = ()
+    marks: tuple[int, ...] = ()
 
 
 class Request(_Message, frozen=True, tag=4):
-    """Send me what you hold of ``origin`` beyond ``after``."""
+    """Send me what you hold of ``origin`` beyond ``after``, whose mark is ``mark``."""
 
     sender: OriginId
     origin: OriginId
     after: int
     number: int
+    mark: int = 0
 
 
 class Transfer(_Message, frozen=True, tag=5):
-    """The answer to a request."""
+    """The answer to a request; ``mark`` is that of the number at its end."""
 
     sender: OriginId
     origin: OriginId
     number: int
     part: Part
+    mark: int = 0
 
 
 class Probe(_Message, frozen=True, tag=6):
@@ -213,8 +225,25 @@ class Superseded(_Message, frozen=True, tag=9):
     highest: OriginId
 
 
+class Forked(_Message, frozen=True, tag=10):
+    """Two histories are told under the id ``origin``: take one above it."""
+
+    sender: OriginId
+    origin: OriginId
+
+
 TrackerMessage: TypeAlias = (
-    Heartbeat | Hello | Changes | Digest | Request | Transfer | Probe | Alive | Goodbye | Superseded
+    Heartbeat
+    | Hello
+    | Changes
+    | Digest
+    | Request
+    | Transfer
+    | Probe
+    | Alive
+    | Goodbye
+    | Superseded
+    | Forked
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -13,6 +13,7 @@ from roost.crdt.slice import Slice
 from roost.tracker.clock import Clock
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.options import ReplicationOptions
+from roost.tracker.path import Path
 
 __all__ = ["RENAMED", "Envelope", "Node", "Rng"]
 
@@ -57,6 +58,7 @@ class Node:
     Attributes:
         clock: Its time, which a sleep of this process does not advance.
         broadcast_seq: The last number of its own slice that was broadcast.
+        path: That number and those before it, with their marks.
         is_closed: It said goodbye, and sends nothing more.
         is_detached: It lost its attachment to the others, and knows it.
         counters: What was dropped and why: reason → how often.
@@ -77,6 +79,7 @@ class Node:
         self.new_nonce = new_nonce
         self.clock = Clock(now, max_step=2 * options.heartbeat_period)
         self.broadcast_seq = 0
+        self.path = Path()
         self.is_closed = False
         self.is_detached = False
         self.counters: Counter[str] = Counter()

@@ -8,10 +8,12 @@ from roost.crdt.held import HeldSlice
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range
 from roost.tracker.assembly import Assembly
+from roost.tracker.path import NO_MARK
 
 __all__ = ["Peer"]
 
 MAX_AHEAD_COUNT: Final = 100  # ranges beyond a gap; more are dropped, and repaired
+MAX_MARKS: Final = 2 * MAX_AHEAD_COUNT + 2  # of both ends of each; past that all are forgotten
 
 
 class Peer:
@@ -42,6 +44,7 @@ class Peer:
         probe_ends_at: When it is down if it does not answer.
         ahead: Ranges beyond a gap.
         assembly: Ranges and snapshots that arrive in parts.
+        marks: Number → its mark, of what is held and of what is beyond a gap.
     """
 
     __slots__ = (
@@ -59,6 +62,7 @@ class Peer:
         "is_shown",
         "is_up",
         "link",
+        "marks",
         "origin",
         "probe",
         "probe_ends_at",
@@ -92,6 +96,7 @@ class Peer:
         self.probe_ends_at = 0.0
         self.ahead: list[Range] = []
         self.assembly = Assembly(origin.ref_prefix)
+        self.marks: dict[int, int] = {}
 
     @property
     def name(self) -> str:
@@ -101,6 +106,34 @@ class Peer:
     def is_behind(self) -> bool:
         """Whether we hold less of it than there is."""
         return self.held.seq < self.announced
+
+    @property
+    def mark(self) -> int:
+        """The mark of the number that is held."""
+        return self.marks.get(self.held.seq, NO_MARK)
+
+    def contradicts(self, seq: int, mark: int) -> bool:
+        """Whether a point is of another history than what is known of it here."""
+        return NO_MARK not in (mark, known := self.marks.get(seq, NO_MARK)) and mark != known
+
+    def overlaps(self, start: int | None, end: int) -> bool:
+        """Whether a range leads past what is held without coming by it.
+
+        What is held was broadcast by the origin, so that no single broadcast of the same history
+        begins before it and ends after it. Of nodes that know no marks that is taken on trust.
+        """
+        return start is not None and start < self.held.seq < end and self.mark != NO_MARK
+
+    def note(self, seq: int, mark: int) -> None:
+        """``mark`` is that of the number ``seq``."""
+        if mark != NO_MARK and seq >= self.held.seq:
+            if len(self.marks) >= MAX_MARKS:
+                self.marks = {self.held.seq: self.mark}
+            self.marks[seq] = mark
+
+    def moved(self) -> None:
+        """More is held than before: what was known of the numbers below says nothing any more."""
+        self.marks = {seq: mark for seq, mark in self.marks.items() if seq >= self.held.seq}
 
     def deadlines(self) -> list[float]:
         """When something has to be done about it."""
@@ -125,6 +158,6 @@ class Peer:
         """Take the next range that can be applied; what is old is dropped."""
         while self.ahead and self.held.reaches(self.ahead[0]):
             change = self.ahead.pop(0)
-            if change.end > self.held.seq:
+            if change.start == self.held.seq and change.end > self.held.seq:
                 return change
         return None

@@ -11,7 +11,7 @@ from typing import Final
 
 from roost.crdt.slice import Range
 from roost.tracker.members import Members
-from roost.tracker.messages import Changes, Part, Request, Transfer, split
+from roost.tracker.messages import Changes, Forked, Part, Request, Transfer, split
 from roost.tracker.node import Node
 from roost.tracker.peer import Peer
 from roost.tracker.view import View
@@ -105,25 +105,51 @@ class Repair:
         peer.request_ends_at = node.clock.now + backoff * (1 + node.rng.random() * JITTER)
         self._members.wait_for(peer)
         peer.attempts += 1
-        node.send(to, Request(node.id, peer.origin, peer.held.seq, self._last_number))
+        request = Request(node.id, peer.origin, peer.held.seq, self._last_number, peer.mark)
+        node.send(to, request)
 
     def answer(self, request: Request) -> None:
         """Send what is asked for, if it is there."""
         node = self._node
         if request.origin == node.id:
-            change = node.own.range_from(request.after)
+            # A range is right only for a point of our own history.
+            is_ours = node.path.judge(request.after, request.mark)
+            own, mark = node.own, node.path.mark
+            change = own.range_from(request.after) if is_ours else own.snapshot()
         else:
             peer = self._members.get(request.origin)
             if peer is None or peer.held.seq <= request.after:
                 return
-            change = peer.held.snapshot()
+            change, mark = peer.held.snapshot(), peer.mark
+        origin, number = request.origin, request.number
         for part in split(change):
-            node.send(request.sender.name, Transfer(node.id, request.origin, request.number, part))
+            node.send(request.sender.name, Transfer(node.id, origin, number, part, mark))
 
     def receive_changes(self, peer: Peer, changes: Changes) -> None:
         """A range that a peer broadcast."""
-        self.announced(peer, changes.part.end)
-        self._receive_part(peer, changes.part, None)
+        part, (start_mark, end_mark) = changes.part, changes.marks
+        if (
+            peer.overlaps(part.start, part.end)
+            or peer.contradicts(part.start or 0, start_mark)
+            or peer.contradicts(part.end, end_mark)
+        ):
+            self.forked(peer)
+            return
+        if part.start is not None:
+            peer.note(part.start, start_mark)
+        peer.note(part.end, end_mark)
+        self.announced(peer, part.end)
+        self._receive_part(peer, part, changes.marks)
+
+    def forked(self, peer: Peer) -> None:
+        """There is proof that two histories are told under one id: it is over for both.
+
+        What is held is that of one of them, and stays as it is until the other id is there.
+        """
+        node = self._node
+        node.counters["forked"] += 1
+        if peer.is_up:
+            node.send(peer.name, Forked(node.id, peer.origin))
 
     def receive_transfer(self, transfer: Transfer) -> None:
         """A part of an answer."""
@@ -133,9 +159,19 @@ class Repair:
         if transfer.number == peer.request:
             timeout = self._node.options.max_request_timeout
             peer.request_ends_at = max(peer.request_ends_at, self._node.clock.now + timeout)
-        seq = peer.held.seq
-        self._there_is(peer, transfer.part.end)
-        self._receive_part(peer, transfer.part, (transfer.sender, transfer.number))
+        seq, part = peer.held.seq, transfer.part
+        if peer.contradicts(part.end, transfer.mark):
+            self.forked(peer)
+            return
+        peer.note(part.end, transfer.mark)
+        self._there_is(peer, part.end)
+        if peer.overlaps(part.start, part.end):
+            # It was asked for before what is held came: whether that was on its way is not known.
+            if transfer.number == peer.request:
+                peer.request = None
+                self._ask(peer)
+            return
+        self._receive_part(peer, part, (transfer.sender, transfer.number))
         if transfer.number == peer.request and peer.held.seq > seq:
             # It is whole, and not all there is: ask for the rest.
             peer.request, peer.attempts = None, 0
@@ -148,11 +184,17 @@ class Repair:
         if not peer.held.reaches(change):
             peer.keep_ahead(change)
             return
+        if peer.overlaps(change.start, change.end):
+            return  # it came in parts, and what is held came meanwhile
+        if change.start is None and peer.held.contradicts(change):
+            self.forked(peer)
+            return
         while change is not None:
             diff = peer.held.apply(change)
             if diff is not None:
                 self._view.changed(peer, diff)
             change = peer.next_ahead()
+        peer.moved()
         if not peer.is_behind:
             peer.gap_at, peer.request, peer.attempts = None, None, 0
             peer.holders.clear()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import Final, TypeAlias
 
 import msgspec
@@ -31,6 +32,7 @@ from roost.tracker.messages import (
     Alive,
     Changes,
     Digest,
+    Forked,
     Goodbye,
     Heartbeat,
     Hello,
@@ -44,6 +46,7 @@ from roost.tracker.messages import (
 )
 from roost.tracker.node import RENAMED, Envelope, Node, Rng
 from roost.tracker.options import ReplicationOptions
+from roost.tracker.path import NO_MARK, Path
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import TrackerProtocol
 from roost.tracker.repair import Repair
@@ -202,6 +205,11 @@ class ReplicationProtocol:
                 if highest.name == node.id.name and highest > node.id:
                     self.refuted(highest)
                 return
+            case Forked(sender, origin):
+                members.hear_known(sender)
+                if origin == node.id:
+                    self.refuted(origin)
+                return
             case Alive(_, _, _, seq):
                 peer = members.receive_alive(message)
                 if peer is not None:
@@ -226,10 +234,8 @@ class ReplicationProtocol:
                 self._repair.receive_changes(peer, message)
             case Digest():
                 self._receive_digest(message)
-            case Request(_, origin):
-                if origin == node.id:
-                    self._flush_now()
-                self._repair.answer(message)
+            case Request():
+                self._receive_request(message)
             case Transfer():
                 self._repair.receive_transfer(message)
             case _:
@@ -363,7 +369,7 @@ class ReplicationProtocol:
         for tracker in self._view.trackers:
             tracker.renew()
         self.counters["renewed"] += 1
-        node.broadcast_seq = 0
+        node.broadcast_seq, node.path = 0, Path()
         self._say_hello()
         self._flush_now()
 
@@ -378,9 +384,11 @@ class ReplicationProtocol:
         own = node.own
         if own.seq == node.broadcast_seq:
             return
+        marks = node.path.mark, node.new_nonce()
         for part in split(own.range_from(node.broadcast_seq)):
-            node.broadcast(Changes(node.id, part))
+            node.broadcast(Changes(node.id, part, marks))
         node.broadcast_seq = own.seq
+        node.path.add(own.seq, marks[1])
         self._broadcast_at = node.clock.now
 
     def _hello(self) -> Hello:
@@ -415,21 +423,38 @@ class ReplicationProtocol:
             self._node.send(peer.name, self._digest())
 
     def _digest(self) -> Digest:
-        return Digest(self._node.id, self._seqs(), self._members.closed())
+        points = self._points()
+        return Digest(
+            self._node.id,
+            tuple([(origin, seq) for origin, seq, _ in points]),
+            self._members.closed(),
+            tuple([mark for _, _, mark in points]),
+        )
 
     def _digest_hash(self) -> int:
-        text = repr(sorted(self._seqs())).encode()
+        text = repr(sorted(self._points())).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
-    def _seqs(self) -> tuple[tuple[OriginId, int], ...]:
+    def _points(self) -> list[tuple[OriginId, int, int]]:
         # Those that are down are kept out: some nodes still know them and others never did, and
         # the two would differ until all have forgotten.
         node = self._node
         peers = self._members.up()
-        return (
-            (node.id, node.broadcast_seq),
-            *((peer.origin, peer.held.seq) for peer in peers),
-        )
+        return [
+            (node.id, node.broadcast_seq, node.path.mark),
+            *((peer.origin, peer.held.seq, peer.mark) for peer in peers),
+        ]
+
+    def _receive_request(self, request: Request) -> None:
+        node = self._node
+        if request.origin == node.id:
+            self._flush_now()
+            # It was told of more than it holds: if there is not more, it was not told by us.
+            is_beyond = request.after >= node.own.seq
+            if is_beyond or node.path.judge(request.after, request.mark) is False:
+                self.refuted(node.id)
+                return
+        self._repair.answer(request)
 
     def _receive_digest(self, digest: Digest) -> None:
         node, members = self._node, self._members
@@ -437,13 +462,18 @@ class ReplicationProtocol:
             # None is remembered on hearsay, or nodes would remind each other for ever.
             if members.knows_name(origin.name) or origin == node.id:
                 members.close(origin)
-        for origin, seq in digest.seqs:
+        marks = chain(digest.marks, repeat(NO_MARK))  # of nodes that know none
+        for (origin, seq), mark in zip(digest.seqs, marks, strict=False):
             if origin == node.id:
-                if seq > node.broadcast_seq:  # somebody else makes changes under our id
+                # Somebody else makes changes under our id?
+                if seq > node.broadcast_seq or node.path.judge(seq, mark) is False:
                     self.refuted(origin)
                 continue
             peer = members.get(origin)
             if peer is not None:
+                if peer.contradicts(seq, mark):
+                    self._repair.forked(peer)
+                    continue
                 self._repair.held_by(digest.sender.name, peer, seq)
                 if not peer.is_up:  # the sender hears it: ask through others
                     members.ask_life(origin)
