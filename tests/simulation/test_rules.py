@@ -651,6 +651,22 @@ def test_another_node_is_asked_when_the_origin_does_not_answer():
     assert sim.c.keys(ROOM) == ["alice"]
 
 
+def test_nobody_is_asked_who_is_not_heard():
+    """Of ten that held what is missing one still lives, and no time is lost on the others."""
+    _, replication = protocol()
+    holders = [OriginId(f"c{n}", 1, n) for n in range(10)]
+    answers(replication, Hello(OTHER, 0), *(Digest(each, ((OTHER, 5),)) for each in holders))
+    lives = holders[7]
+    asked = []
+    for n in range(8):
+        now = n * HEARTBEAT
+        answers(replication, Digest(lives, ((OTHER, 5),)), now=now)
+        sent = pass_time(replication, now, now + HEARTBEAT)
+        asked += [(now, each.to) for each in sent if isinstance(each.message, Request)]
+
+    assert {to for now, to in asked if now > 4 * HEARTBEAT} == {lives.name}
+
+
 def test_one_transfer_of_an_origin_is_in_flight():
     """However often a gap is announced, there is one request until its time is over."""
     _, replication = protocol()

@@ -101,6 +101,11 @@ class Members:
         fresh = SUSPECT_HEARTBEATS * self._node.options.heartbeat_period
         return self._node.clock.now - peer.heard_directly_at <= fresh
 
+    def hears(self, name: str) -> bool:
+        """Whether messages of a node reach us, by its name: else it can be asked for nothing."""
+        origin = self._names.get(name)
+        return origin is not None and self.is_heard(self._peers[origin])
+
     # Deadlines of peers.
 
     def wait_for(self, peer: Peer) -> None:

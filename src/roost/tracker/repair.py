@@ -88,7 +88,7 @@ class Repair:
         if not peer.is_behind:
             return
         node = self._node
-        others = sorted(name for name in peer.holders if self._members.knows_name(name))
+        others = sorted(name for name in peer.holders if self._members.hears(name))
         if self._members.is_heard(peer) and (peer.attempts % 2 == 0 or not others):
             to = peer.name
         elif others:
@@ -165,13 +165,11 @@ class Repair:
             return
         peer.note(part.end, transfer.mark)
         self._there_is(peer, part.end)
-        if peer.overlaps(part.start, part.end):
-            # It was asked for before what is held came: whether that was on its way is not known.
-            if transfer.number == peer.request:
-                peer.request = None
-                self._ask(peer)
-            return
         self._receive_part(peer, part, (transfer.sender, transfer.number))
+        if transfer.number == peer.request and peer.overlaps(part.start, part.end):
+            peer.request = None
+            self._ask(peer)
+            return
         if transfer.number == peer.request and peer.held.seq > seq:
             # It is whole, and not all there is: ask for the rest.
             peer.request, peer.attempts = None, 0
@@ -185,7 +183,7 @@ class Repair:
             peer.keep_ahead(change)
             return
         if peer.overlaps(change.start, change.end):
-            return  # it came in parts, and what is held came meanwhile
+            return  # what is held came after this was asked for, and may not be on its way
         if change.start is None and peer.held.contradicts(change):
             self.forked(peer)
             return
