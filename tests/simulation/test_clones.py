@@ -278,6 +278,20 @@ def test_parts_of_two_histories_are_not_mixed():
     assert tracker.keys(ROOM) == []
 
 
+def test_parts_of_two_answers_are_not_mixed():
+    """Model and clone get one request, and each sends two parts of what it has."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    first = Transfer(OTHER, OTHER, 1, Part(None, 2, 0, 2, (row(1, "alice"),), ()), 22)
+    second = Transfer(OTHER, OTHER, 1, Part(None, 2, 1, 2, (row(2, "bob"),), ()), 33)
+
+    answers(replication, first)
+    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 300)))
+    answers(replication, second)
+
+    assert tracker.keys(ROOM) == []
+
+
 def test_a_snapshot_with_another_content_under_one_number_is_proof():
     """Another node holds what the clone told; what is held here is of the model."""
     tracker, replication = protocol()

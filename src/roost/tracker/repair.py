@@ -165,7 +165,8 @@ class Repair:
             return
         peer.note(part.end, transfer.mark)
         self._there_is(peer, part.end)
-        self._receive_part(peer, part, (transfer.sender, transfer.number))
+        answer = transfer.sender, transfer.number, transfer.mark  # two clones answer both
+        self._receive_part(peer, part, answer)
         if transfer.number == peer.request and peer.overlaps(part.start, part.end):
             peer.request = None
             self._ask(peer)
