@@ -260,6 +260,18 @@ def test_an_answer_that_passes_what_came_meanwhile_is_asked_for_again():
     assert tracker.keys(ROOM) == ["alice"]
 
 
+def test_an_answer_that_begins_beyond_what_is_held_is_dropped():
+    """A clone of this node asked from a point that this one does not have, and may never have."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    part = Part(1, 2, 0, 1, (row(2, "bob"),), ())
+
+    answers(replication, Transfer(OTHER, OTHER, 7, part, 22))
+    answers(replication, changes(0, 1, (0, 99), row(1, "alice")))
+
+    assert tracker.keys(ROOM) == ["alice"]
+
+
 def test_parts_of_two_histories_are_not_mixed():
     """Model and clone each tell two parts from 0 to 2; half of one and half of the other come.
 

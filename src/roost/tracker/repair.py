@@ -165,6 +165,8 @@ class Repair:
             return
         peer.note(part.end, transfer.mark)
         self._there_is(peer, part.end)
+        if part.start is not None and part.start > seq:
+            return  # it was asked for in another life, or by a clone: from which point is not known
         answer = transfer.sender, transfer.number, transfer.mark  # two clones answer both
         self._receive_part(peer, part, answer)
         if transfer.number == peer.request and peer.overlaps(part.start, part.end):
