@@ -6,9 +6,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from roost.crdt.entry import Entry
 from roost.testing import BrokenPromise, Faults, Oracle, Simulation, oracle
 from roost.testing.simulation import SimulatedNode
-from roost.tracker.messages import Changes, Transfer
+from roost.tracker.floors import Floors
+from roost.tracker.messages import Changes, Heartbeat, Transfer
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.replication import ReplicationProtocol
 from tests.simulation import scene
@@ -112,6 +114,101 @@ def test_a_planted_bug_is_seen(story, bug, complaint):
 
     with bug(), pytest.raises(BrokenPromise, match=complaint):
         story()
+
+
+def late_words() -> tuple[Simulation, Entry]:
+    """What a said was on its way for longer than a is remembered; and what a had."""
+    sim, _ = watched()
+    late = sim.hold(Changes, Heartbeat, source="a", target="b", copies=True)
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    (alice,) = sim.b.tracker.list_all()
+    sim.crash("a")
+    sim.advance(OPTIONS.permdown_period + 60)
+    late.deliver()
+    sim.advance(5)
+    return sim, alice
+
+
+def last_words() -> tuple[Simulation, Entry]:
+    """A change of a that its goodbye has overtaken; and what was in it."""
+    sim, _ = watched()
+    late = sim.hold(Changes, source="a", target="b", copies=True)
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    (alice,) = sim.b.tracker.list_all()
+    sim.stop("a")
+    sim.advance(5)
+    late.deliver()
+    return sim, alice
+
+
+@pytest.mark.parametrize(
+    ("story", "complaint"),
+    [
+        (late_words, "b shows 'alice' .* s after the death of a, .*: a ghost born late"),
+        (last_words, "b shows 'alice' after a goodbye: a ghost"),
+    ],
+)
+def test_a_ghost_that_is_born_late_is_seen(story, complaint):
+    """The story goes well; told that alice has joined, the oracle knows that she can't have."""
+    sim, alice = story()
+    assert sim.b.keys(ROOM) == []
+
+    sim.b.tracker.change((), [alice])
+
+    with pytest.raises(BrokenPromise, match=complaint):
+        sim.settle(sim.b)
+
+
+@pytest.mark.parametrize("story", [late_words, last_words])
+def test_floors_that_are_forgotten_are_seen(story, monkeypatch: pytest.MonkeyPatch):
+    """A protocol that forgets who is over shows a ghost as soon as a late message comes."""
+    monkeypatch.setattr(Floors, "get", lambda floors, name: None)
+
+    with pytest.raises(BrokenPromise, match=r"b shows 'alice' .*a ghost"):
+        story()
+
+
+def test_who_comes_back_in_time_is_no_ghost():
+    """A node that was silent until it was forgotten, and lives, is shown again."""
+    sim, judge = watched("ab")
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    sim.partition("a", "b")
+    sim.advance(OPTIONS.permdown_period + 60)
+    sim.heal()
+    judge.judge()
+    sim.crash("a")
+    judge.judge()
+
+    assert sim.b.keys(ROOM) == []
+
+
+@pytest.mark.parametrize("sleep_count", [1, 3])
+@pytest.mark.parametrize("was_suspected", [False, True])
+def test_a_peer_that_is_hidden_on_waking_is_seen(sleep_count: int, was_suspected: bool):
+    """The story goes well; told that alice has left, the oracle knows that nobody could tell."""
+    sim, _ = watched("ab")
+    sim.a.track(ROOM, "alice")
+    sim.advance(5)
+    (alice,) = sim.b.tracker.list_all()
+    if was_suspected:
+        sim.cut("a", "b")
+        sim.advance(4.5 * OPTIONS.heartbeat_period)
+    sim.hold(source="a")
+    for _ in range(sleep_count):
+        sim.pause("b")
+        sim.advance(60)
+        sim.drop_inbox("b")
+        sim.resume("b")
+        sim.advance(0.1)
+    assert sim.b.keys(ROOM) == ["alice"]
+
+    sim.b.tracker.change([alice], ())
+
+    with pytest.raises(BrokenPromise, match="b hides 'alice' for its own sleep"):
+        sim.settle(sim.b)
 
 
 def test_a_goodbye_that_is_ignored_is_seen():

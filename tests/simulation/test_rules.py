@@ -844,6 +844,63 @@ def test_a_process_that_slept_and_has_nothing_to_read_judges_nobody():
     assert told(sim.b, Left, "alice") == 0
 
 
+def test_what_was_asked_before_a_sleep_is_asked_again():
+    """The answer came while the process slept, and was lost: it is asked for once more."""
+    sim = Simulation(nodes="ab")
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    sim.cut("a", "b")
+    sim.advance(4.5 * HEARTBEAT)
+    assert sim.sent["Probe"] > 0
+    sim.pause("b")
+    sim.heal()
+    sim.advance(3600)
+    sim.drop_inbox("b")
+
+    sim.resume("b")
+    sim.advance(A_WHILE)
+
+    assert told(sim.b, Left, "alice") == 0
+
+
+def test_silence_before_a_sleep_is_not_judged_on_waking():
+    """A peer was silent for nearly the down period, in which no probe was answered, and lives."""
+    options = ReplicationOptions(probe_grace=10.0)
+    sim = Simulation(nodes="ab", options=options)
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    held = sim.hold(Heartbeat, Probe, Alive, source="a")
+    sim.detach("b")
+    sim.network.mend()
+    sim.advance(DOWN - HEARTBEAT)
+    sim.attach("b")
+    sim.pause("b")
+    held.stop()
+    sim.advance(3600)
+    sim.drop_inbox("b")
+
+    sim.resume("b")
+    sim.advance(A_WHILE)
+
+    assert told(sim.b, Left, "alice") == 0
+
+
+def test_who_died_during_a_sleep_is_hidden_after_a_grace():
+    """To listen first does not take longer than a probe may take."""
+    sim = Simulation(nodes="ab")
+    sim.a.track(ROOM, "alice")
+    sim.run_until_quiet()
+    sim.pause("b")
+    sim.crash("a")
+    sim.advance(3600)
+    sim.drop_inbox("b")
+
+    sim.resume("b")
+    sim.advance(3 * HEARTBEAT + OPTIONS.probe_grace)
+
+    assert sim.b.keys(ROOM) == []
+
+
 def test_a_silent_peer_is_asked_before_it_is_hidden():
     """A peer whose heartbeats are lost, but which answers, stays."""
     sim = Simulation(nodes="ab")

@@ -9,7 +9,9 @@ At every step of every node:
 - what a subscriber was told replays to what is visible;
 - what the node tracks itself and does not hide is visible;
 - whoever is shown was heard within the down period: no ghost is born from what others remember;
-- whoever is hidden was silent for long enough, and a node that wakes has listened for long enough;
+- whoever died, and was forgotten or said goodbye, is born again by no message that comes late;
+- whoever is hidden was silent for long enough, and a node that wakes has listened for long enough,
+  whatever it made of the silence before its sleep;
 - who comes back is not shown with those who left meanwhile, unless a heartbeat has passed in vain;
 - each slice that it holds is one that the origin had at that number, and numbers never go back;
 - whatever could grow is within its bound.
@@ -99,6 +101,7 @@ class Oracle:
         self._writers: dict[OriginId, SimulatedNode] = {}
         self._forked: set[OriginId] = set()  # by clones: there is no one history
         self._had_namesakes = False
+        self._bearers: dict[OriginId, dict[SimulatedNode, float | None]] = {}  # until when
         self._witnesses: dict[SimulatedNode, Witness] = {}
         self._held: dict[SimulatedNode, dict[OriginId, tuple[Peer, int]]] = {}
         self._event_count = 0
@@ -147,9 +150,14 @@ class Oracle:
     def _note_own(self, node: SimulatedNode) -> None:
         own = node.tracker.own
         origin, seq = own.origin, own.seq
-        if self._noted.get(node) == (origin, seq):
+        noted = self._noted.get(node)
+        if noted == (origin, seq):
             return
         self._noted[node] = origin, seq
+        if noted is None or noted[0] != origin:
+            if noted is not None:
+                self._bearers[noted[0]][node] = self._simulation.now
+            self._bearers.setdefault(origin, {})[node] = None
         if origin not in self._latest:
             self._note_origin(node, origin)
         elif self._writers[origin] is not node:
@@ -184,14 +192,40 @@ class Oracle:
         origin = self._origins[entry.ref_prefix]
         if origin != node.tracker.origin:
             self._check_alive(node, origin)
+            self._check_buried(node, origin, entry)
             self._check_fresh(node, origin, entry)
 
     def _check_alive(self, node: SimulatedNode, origin: OriginId) -> None:
         """Who is shown has given a sign of life not too long ago."""
         sign = self._witness(node).signs.get(origin)
-        silence = float("inf") if sign is None else self._awake(node, sign)
+        silence = float("inf") if sign is None else node.awake(sign, self._simulation.now)
         if silence > self._options.down_period + self._options.heartbeat_period + RESOLUTION:
             raise BrokenPromise(f"{node.name} shows a ghost: {origin.name} silent for {silence} s")
+
+    def _check_buried(self, node: SimulatedNode, origin: OriginId, entry: Entry) -> None:
+        """Whoever died is not born again late."""
+        witness, now = self._witness(node), self._simulation.now
+        if len({each.name for each in witness.signs}) > floors.MAX_FLOORS:
+            return  # more than a node has to remember
+        closed_at = witness.closed_at.get(origin)
+        if closed_at is not None and now - closed_at < self._options.permdown_period:
+            raise BrokenPromise(f"{node.name} shows {entry.key!r} after a goodbye: a ghost")
+        died_at, revived_at = self._died_at(origin), witness.revived_at.get(origin)
+        if died_at is not None and revived_at is not None and died_at < revived_at:
+            raise BrokenPromise(
+                f"{node.name} shows {entry.key!r} {now - died_at} s after the death of "
+                f"{origin.name}, which was forgotten: a ghost born late"
+            )
+
+    def _died_at(self, origin: OriginId) -> float | None:
+        """When the last node of an id died, or took another one; None while there is one."""
+        ends = []
+        for node, until in self._bearers[origin].items():
+            end = node.ended_at if until is None else until
+            if end is None:
+                return None
+            ends.append(end)
+        return max(ends)
 
     def _check_fresh(self, node: SimulatedNode, origin: OriginId, entry: Entry) -> None:
         """Who is shown again has not left meanwhile, as far as the node could know."""
@@ -204,7 +238,7 @@ class Oracle:
         waited = now - up_at
         if (
             not is_forgotten
-            and not _slept(node, up_at)
+            and not node.slept(up_at)
             and waited < self._options.heartbeat_period - RESOLUTION
             and witness.announced.get(origin, 0) >= removed
         ):
@@ -229,7 +263,11 @@ class Oracle:
             return
         silence = SUSPECT_HEARTBEATS * self._options.heartbeat_period
         grace = self._options.probe_grace
-        slept = _slept(node, heard)
+        slept = node.slept(heard)
+        clock_step = MAX_CLOCK_STEP * self._options.heartbeat_period
+        for paused_at, woke_at in slept:
+            if woke_at - paused_at > clock_step and now - woke_at < grace - RESOLUTION:
+                raise BrokenPromise(f"{node.name} hides {entry.key!r} for its own sleep")
         if not slept:
             shortest = min(silence + grace, self._options.down_period)
             if now - heard < shortest - RESOLUTION:
@@ -237,7 +275,6 @@ class Oracle:
         elif len(slept) == 1:
             # It was not suspected before the sleep, and was to be asked after it.
             ((paused_at, woke_at),) = slept
-            clock_step = MAX_CLOCK_STEP * self._options.heartbeat_period
             longest = min(silence, self._options.down_period - clock_step)
             if paused_at - heard < longest and now - woke_at < grace - RESOLUTION:
                 raise BrokenPromise(f"{node.name} hides {entry.key!r} for its own sleep")
@@ -245,11 +282,6 @@ class Oracle:
     def _is_sound(self, origin: OriginId) -> bool:
         """Whether one node had this id, and no later one its name."""
         return origin not in self._forked and self._highest[origin.name] == origin
-
-    def _awake(self, node: SimulatedNode, since: float) -> float:
-        """Seconds that a node was awake since then."""
-        slept = sum(woke - max(paused, since) for paused, woke in _slept(node, since))
-        return (self._simulation.now if node.paused_at is None else node.paused_at) - since - slept
 
     def check(self) -> None:
         """Check all that holds at any time; it is called whenever time has passed."""
@@ -382,11 +414,6 @@ class Oracle:
             raise BrokenPromise(f"not quiet: {heartbeats} heartbeats within {seconds} s")
         if self._event_count != event_count:
             raise BrokenPromise("subscribers are told of changes that nobody made")
-
-
-def _slept(node: SimulatedNode, since: float) -> list[tuple[float, float]]:
-    """The sleeps of a node that ended after ``since``."""
-    return [each for each in node.sleeps if each[1] > since]
 
 
 def _keys(shown: dict[str, Entry]) -> list[str]:

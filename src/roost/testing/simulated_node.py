@@ -47,6 +47,7 @@ class SimulatedNode:
         inbox: What waits for it while it is paused.
         sleeps: When it was paused, and when it woke.
         hinted_at: Link → when it was last told that it is gone.
+        ended_at: When it stopped or crashed; None while it lives.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class SimulatedNode:
         self.inbox: list[TrackerMessage] = []
         self.sleeps: list[tuple[float, float]] = []
         self.hinted_at: dict[str, float] = {}
+        self.ended_at: float | None = None
         self.timer_at = math.inf  # when the simulation looks after it
         self._settle = settle
         self._last_owner = 0
@@ -108,6 +110,17 @@ class SimulatedNode:
         )
         self.sleeps, self.hinted_at = list(model.sleeps), dict(model.hinted_at)
         self._last_owner = model._last_owner
+
+    # What the scenario did to it.
+
+    def slept(self, since: float) -> list[tuple[float, float]]:
+        """Its sleeps that ended after ``since``: when it was paused, and when it woke."""
+        return [each for each in self.sleeps if each[1] > since]
+
+    def awake(self, since: float, now: float) -> float:
+        """Seconds that it was awake since then."""
+        asleep = sum(woke - max(paused, since) for paused, woke in self.slept(since))
+        return (now if self.paused_at is None else self.paused_at) - since - asleep
 
     # What an application does.
 

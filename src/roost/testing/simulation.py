@@ -467,6 +467,7 @@ class Simulation:
         del self.nodes[node.name]
         self._addressed[node.address].remove(node)
         node.is_live = False
+        node.ended_at = self.now
 
     def _set_timer(self, node: SimulatedNode) -> None:
         # One action of each node is enough: when it comes too early, it puts itself off.

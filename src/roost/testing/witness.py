@@ -29,6 +29,9 @@ class Witness(msgspec.Struct):
         up_at: Origin → when the first sign came since an entry of it last left.
         announced: Origin → the highest number that the node was told of.
         left_at: Ref → when the node last told that it left.
+        closed_at: Origin → when its goodbye came.
+        revived_at: Origin → when a message by it came after a silence so long that it had to be
+            forgotten by then, and before the memory of that could end.
     """
 
     signs: dict[OriginId, float] = {}
@@ -36,14 +39,21 @@ class Witness(msgspec.Struct):
     up_at: dict[OriginId, float] = {}
     announced: dict[OriginId, int] = {}
     left_at: dict[str, float] = {}
+    closed_at: dict[OriginId, float] = {}
+    revived_at: dict[OriginId, float] = {}
 
     def note(self, node: SimulatedNode, message: TrackerMessage, now: float) -> None:
         sender = message.sender
+        last = self.signs.get(sender)
+        if last is not None:
+            self._note_silence(node, sender, last, now)
         self.signs[sender] = now
         self.up_at.setdefault(sender, now)
         match message:
-            case Goodbye() | Alive():
-                pass  # the end of it; perhaps the answer to another question
+            case Goodbye():
+                self.closed_at.setdefault(sender, now)
+            case Alive():
+                pass  # perhaps the answer to another question
             case Probe(via=via) if via not in (None, node.tracker.origin.name):
                 pass
             case _:
@@ -58,6 +68,15 @@ class Witness(msgspec.Struct):
                     self._announce(origin, seq)
             case _:
                 pass
+
+    def _note_silence(self, node: SimulatedNode, sender: OriginId, last: float, now: float) -> None:
+        options = node.replication.options
+        permdown, heartbeat = options.permdown_period, options.heartbeat_period
+        silence = node.awake(last, now)
+        # The protocol's clock goes on by two heartbeats in each sleep.
+        longest = silence + 2 * heartbeat * len(node.slept(last))
+        if silence > permdown + 2 * heartbeat and longest < 2 * permdown:
+            self.revived_at[sender] = now
 
     def _announce(self, origin: OriginId, seq: int) -> None:
         self.announced[origin] = max(seq, self.announced.get(origin, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 __all__ = ["Clock"]
@@ -19,6 +20,10 @@ class Clock:
         now: The present time of the caller, monotonic, in seconds.
         max_step: Seconds.
 
+    Attributes:
+        now: The present time of this clock.
+        woke_at: When it last was that the caller had slept for longer than ``max_step``.
+
     Example:
         >>> clock = Clock(100.0, max_step=3.0)
         >>> clock.advance(101.0)
@@ -27,16 +32,19 @@ class Clock:
         4.0
     """
 
-    __slots__ = ("_caller_now", "_max_step", "now")
+    __slots__ = ("_caller_now", "_max_step", "now", "woke_at")
 
     def __init__(self, now: float, *, max_step: float) -> None:
         self.now = 0.0
+        self.woke_at = -math.inf
         self._caller_now = now
         self._max_step = max_step
 
     def advance(self, now: float) -> None:
         """It is ``now`` on the caller's clock."""
         self.now += min(max(now - self._caller_now, 0.0), self._max_step)
+        if now - self._caller_now > self._max_step:
+            self.woke_at = self.now
         self._caller_now = max(now, self._caller_now)
 
     def is_due(self, at: float) -> bool:

@@ -261,19 +261,32 @@ class Members:
         """A suspect did not answer."""
         if peer.probe is not None and self._node.clock.is_due(peer.probe_ends_at):
             peer.probe = None
-            if peer.is_up:
+            if peer.is_up and self._has_just_woken:
+                self._suspect(peer)  # it may have answered while we slept
+            elif peer.is_up:
                 self._down(peer)
+
+    @property
+    def _has_just_woken(self) -> bool:
+        """Whether this process slept within the last grace, and what was said meanwhile is lost.
+
+        It asks all the same, but judges nobody before it has listened for as long as an answer
+        may take.
+        """
+        clock = self._node.clock
+        return not clock.is_due(clock.woke_at + self._node.options.probe_grace)
 
     # Silence.
 
     def tick(self) -> None:
         """Judge who has been silent, once for each heartbeat."""
         options, now = self._node.options, self._node.clock.now
+        may_judge = not self._has_just_woken
         for peer in self:
             silence = now - peer.heard_at
-            if silence > options.permdown_period:
+            if may_judge and silence > options.permdown_period:
                 self._forget(peer)
-            elif peer.is_up and silence > options.down_period:
+            elif may_judge and peer.is_up and silence > options.down_period:
                 self._down(peer)
             elif (
                 peer.is_up
