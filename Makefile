@@ -10,7 +10,8 @@
 #   ENGINE= RUNS=  of the chaos tests: redis, nats or zenoh, and how many times they are played
 #   URL=       of a running server of the interop app's shape, a Phoenix one for example, which
 #              `make bench ARGS=side` measures with the others
-#   SEEDS=     how many random histories of a cluster `make simulate` plays
+#   SEEDS= FIRST=  how many random histories of a cluster `make simulate` plays, and the seed that
+#              it begins with; by default one that nobody has played before
 #   ARGS=      more arguments: for pytest in `make test`, for the benchmarks in `make bench`,
 #              for uv in `make lock`, for the planted bugs in `make mutate`
 
@@ -21,6 +22,7 @@ HOST := 127.0.0.1
 PORT ?= 4000
 WORKERS ?= 1
 SEEDS ?= 10000
+FIRST ?=
 ENGINE ?= zenoh
 RUNS ?= 10
 ARGS ?=
@@ -65,8 +67,8 @@ format: .venv/dev ## put the code in the usual form
 bench: .venv/bench bench/node_modules/.installed ## run the benchmarks (ARGS=side: beside others)
 	$(BIN)/python -m bench $(ARGS)
 
-simulate: .venv/dev ## play SEEDS (10000) random histories of a cluster under all faults
-	$(BIN)/python -m tests.simulation $(SEEDS)
+simulate: .venv/dev ## play SEEDS (10000) random histories of a cluster, new ones each time
+	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
 
 chaos: .venv/dev ## let a real cluster over ENGINE (zenoh) fail in every way, RUNS (10) times
 	$(BIN)/python -m tests.chaos $(ENGINE) --runs $(RUNS)

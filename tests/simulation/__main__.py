@@ -1,4 +1,8 @@
-"""Play many histories, on all cores: ``python -m tests.simulation COUNT [FIRST]``."""
+"""Play many histories, on all cores: ``python -m tests.simulation COUNT [FIRST]``.
+
+Without FIRST it begins where nobody was before, and says where. A history that fails is printed
+with its seed, and ``python -m tests.simulation 1 SEED`` plays it again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import Pool
 from typing import Final
 
+from tests.simulation.fresh import first_of_now
 from tests.simulation.histories import draw
 from tests.simulation.playing import failure, scenario, shrink
 
@@ -21,10 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play the seeds; return 1 if any failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("count", type=int, help="how many seeds")
-    parser.add_argument("first", type=int, nargs="?", default=0, help="the first of them (0)")
+    parser.add_argument("first", type=int, nargs="?", help="the first of them (a fresh one)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
     arguments = parser.parse_args(argv)
-    seeds = range(arguments.first, arguments.first + arguments.count)
+    first = first_of_now() if arguments.first is None else arguments.first
+    seeds = range(first, first + arguments.count)
+    # At once, for whoever does not wait for the end, and beside what is printed of the failures.
+    print(f"playing {len(seeds)} seeds from {first}", file=sys.stderr, flush=True)
     began_at, failed = time.monotonic(), 0
     for report in _reports(seeds, arguments.jobs):
         if report is not None:

@@ -10,10 +10,12 @@ from roost.tracker.messages import (
     Alive,
     Changes,
     Digest,
+    Forked,
     Goodbye,
     Heartbeat,
     Hello,
     Probe,
+    Superseded,
     TrackerMessage,
 )
 
@@ -26,6 +28,7 @@ class Witness(msgspec.Struct):
     Args:
         signs: Origin → when a message by it last came, in whatever way and however old.
         heard: Origin → when one last came that is a sign of life for certain.
+        known: Origin → when one last came that makes it a peer if it is none.
         up_at: Origin → when the first sign came since an entry of it last left.
         announced: Origin → the highest number that the node was told of.
         left_at: Ref → when the node last told that it left.
@@ -36,6 +39,7 @@ class Witness(msgspec.Struct):
 
     signs: dict[OriginId, float] = {}
     heard: dict[OriginId, float] = {}
+    known: dict[OriginId, float] = {}
     up_at: dict[OriginId, float] = {}
     announced: dict[OriginId, int] = {}
     left_at: dict[str, float] = {}
@@ -45,8 +49,8 @@ class Witness(msgspec.Struct):
     def note(self, node: SimulatedNode, message: TrackerMessage, now: float) -> None:
         sender = message.sender
         last = self.signs.get(sender)
-        if last is not None:
-            self._note_silence(node, sender, last, now)
+        if last is not None and now - last > node.replication.options.permdown_period:
+            self._note_silence(node, sender, now)
         self.signs[sender] = now
         self.up_at.setdefault(sender, now)
         match message:
@@ -56,8 +60,10 @@ class Witness(msgspec.Struct):
                 pass  # perhaps the answer to another question
             case Probe(via=via) if via not in (None, node.tracker.origin.name):
                 pass
-            case _:
+            case Superseded() | Forked():
                 self.heard[sender] = now
+            case _:
+                self.heard[sender] = self.known[sender] = now
         match message:
             case Heartbeat(seq=seq) | Hello(seq=seq) | Alive(seq=seq):
                 self._announce(sender, seq)
@@ -69,13 +75,16 @@ class Witness(msgspec.Struct):
             case _:
                 pass
 
-    def _note_silence(self, node: SimulatedNode, sender: OriginId, last: float, now: float) -> None:
+    def _note_silence(self, node: SimulatedNode, sender: OriginId, now: float) -> None:
+        known = self.known.get(sender)
+        if known is None:
+            return  # nothing had to be forgotten
         options = node.replication.options
         permdown, heartbeat = options.permdown_period, options.heartbeat_period
-        silence = node.awake(last, now)
+        shortest = node.awake(self.signs[sender], now)
         # The protocol's clock goes on by two heartbeats in each sleep.
-        longest = silence + 2 * heartbeat * len(node.slept(last))
-        if silence > permdown + 2 * heartbeat and longest < 2 * permdown:
+        longest = node.awake(known, now) + 2 * heartbeat * len(node.slept(known))
+        if shortest > permdown + 2 * heartbeat and longest < 2 * permdown:
             self.revived_at[sender] = now
 
     def _announce(self, origin: OriginId, seq: int) -> None:
