@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from roost import ConnectInfo, ConnectRefused, Endpoint, JoinRefused, WebSocket
+from roost.naming import RESERVED_KEYS
 from roost.testing import ChannelCase, ClientCase
-from roost.wire.presence import FORBIDDEN_KEYS
 from tests.clients import connect, refusal
 from tests.docs.guide import Guide
 from tests.servers import run_uvicorn
@@ -263,7 +263,7 @@ async def test_a_name_that_is_none(name: Any):
 
 
 @virtually
-@pytest.mark.parametrize("name", sorted(FORBIDDEN_KEYS))
+@pytest.mark.parametrize("name", sorted(RESERVED_KEYS))
 async def test_a_name_that_would_harm_clients(name: str):
     """Names of JavaScript's object prototype are refused in time."""
     guide = GUIDE.run(until="Names that guests choose")

@@ -8,11 +8,14 @@ import logging
 import weakref
 from typing import Any
 
+from msgspec.structs import astuple
+
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
+from roost.exceptions import InvalidMessage, InvalidName, PayloadError
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
@@ -23,7 +26,7 @@ from roost.wire.protocol import (
     StopReason,
     Unrouted,
 )
-from roost.wire.serializers import Serializer
+from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
 __all__ = ["Connection"]
 
@@ -62,10 +65,12 @@ class Connection:
         "_held_size",
         "_id_subscription",
         "_is_closed",
+        "_limits",
         "_lingering",
         "_protocol",
         "_router",
         "_runners",
+        "_short_size",
         "_told_topics",
         "context",
         "hub",
@@ -92,6 +97,11 @@ class Connection:
         self.serializer = serializer
         self.context = context
         self._router = router
+        self._limits = limits = hub.pubsub.name_limits
+        # What is decoded of so few bytes has no name that is too long; -1: it may be anything.
+        self._short_size = -1
+        if type(serializer) in (V1Serializer, V2Serializer):
+            self._short_size = min(astuple(limits))
         self._protocol = ConnectionProtocol(has_route=router.has_route, max_channels=max_channels)
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
@@ -112,12 +122,17 @@ class Connection:
         Raises:
             InvalidMessage: It is no message; the connection is to be closed.
         """
-        message = self.serializer.decode(data)
+        decoded = self.serializer.decode(data)
+        is_short = len(data) <= self._short_size and data.isascii()
+        message = decoded if is_short else self._named(decoded)
+        del decoded  # nobody but who handles it is to hold it
+        if message is None:
+            return
         if self._held_size > MAX_HELD_SIZE:
             self.hub.counters["inbound_full"] += 1
             self.send(Reply(message.join_ref, message.ref, message.topic, "error", _OVERLOADED))
             return
-        self.receive(message)
+        self._take(message)
         handled = weakref.ref(message)
         del message
         self._hold(handled(), len(data))
@@ -135,7 +150,64 @@ class Connection:
         self._held_size -= held.size
 
     def receive(self, message: Message) -> None:
-        """A message of the client."""
+        """A message of the client, decoded; raises as ``receive_frame`` does."""
+        named = self._named(message)
+        if named is not None:
+            self._take(named)
+
+    def _named(self, message: Message) -> Message | None:
+        """The message, with names that are names; None if it was answered that one is too long.
+
+        Topics are remembered for as long as the connection lives, and refs go back to the client
+        with whatever its channels send.
+        """
+        limits, max_size = self._limits, self._limits.max_ref_size
+        topic, event, ref, join_ref = message.topic, message.event, message.ref, message.join_ref
+        if (  # what nearly all pass by, without a call
+            type(topic) is type(event) is str
+            and len(topic) <= limits.max_topic_size
+            and len(event) <= limits.max_event_size
+            and topic.isascii()
+            and event.isascii()
+            and (ref is None or (type(ref) is str and len(ref) <= max_size and ref.isascii()))
+            and (
+                join_ref is None
+                or (type(join_ref) is str and len(join_ref) <= max_size and join_ref.isascii())
+            )
+        ):
+            return message
+        return self._named_slowly(message)
+
+    def _named_slowly(self, message: Message) -> Message | None:
+        limits = self._limits
+        try:
+            topic, event = limits.topic(message.topic), limits.event(message.event)
+        except InvalidName as error:
+            if error.max_size is None:
+                expected = f"{error.argument} to be {error.expected}"
+                raise InvalidMessage(expected, error.got) from error
+            self._check_refs(message, limits.max_ref_size)
+            self.hub.counters["name_too_long"] += 1
+            response = {"reason": f"{error.argument} too long", "max_size": error.max_size}
+            self.send(Reply(message.join_ref, message.ref, message.topic, "error", response))
+            return None
+        self._check_refs(message, limits.max_ref_size)
+        if topic is message.topic and event is message.event:
+            return message
+        return Message(message.join_ref, message.ref, topic, event, message.payload)
+
+    def _check_refs(self, message: Message, max_size: int) -> None:
+        for ref in (message.join_ref, message.ref):
+            if ref is None or (type(ref) is str and len(ref) <= max_size and ref.isascii()):
+                continue
+            try:
+                size = len(self.hub.pubsub.encoder.encode(ref))
+            except PayloadError as error:
+                raise InvalidMessage("a ref that can be sent back", str(error)) from error
+            if size > max_size:
+                raise InvalidMessage(f"a ref of at most {max_size} bytes", f"{size} bytes")
+
+    def _take(self, message: Message) -> None:
         if not self._is_closed:
             self._protocol.receive(message)
             self._carry_out()

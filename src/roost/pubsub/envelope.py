@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from roost.exceptions import InvalidMessage, PayloadError
+from roost.naming import DEFAULT_LIMITS, NameLimits, is_short
 from roost.strict_json import DECODE_ERRORS
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
@@ -68,12 +69,27 @@ def encode_envelope(envelope: Envelope) -> bytes:
         raise PayloadError(f"can't send {type(message).__name__} to other nodes") from error
 
 
-def decode_envelope(data: bytes) -> Envelope:
+def decode_envelope(data: bytes, limits: NameLimits = DEFAULT_LIMITS) -> Envelope:
     """Return the envelope; its payload is checked as JSON, since browsers will trust it.
 
+    Args:
+        data: The bytes.
+        limits: How long its names may be.
+
     Raises:
-        InvalidMessage: The bytes are no envelope, or one of another format.
+        InvalidMessage: The bytes are no envelope, one of another format, or with a name that is
+            too long.
     """
+    envelope = _decode_envelope(data)
+    if not is_short(envelope.topic, limits.max_topic_size):
+        raise InvalidMessage(f"a topic of at most {limits.max_topic_size} bytes")
+    message = envelope.message
+    if type(message) is Broadcast and not is_short(message.event, limits.max_event_size):
+        raise InvalidMessage(f"an event of at most {limits.max_event_size} bytes")
+    return envelope
+
+
+def _decode_envelope(data: bytes) -> Envelope:
     try:
         fields = _decode(data)
         if fields[:1] != [FORMAT_VERSION]:
