@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from roost.exceptions import InvalidMessage, PayloadError
-from roost.naming import DEFAULT_LIMITS, NameLimits, is_short
+from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, is_short
 from roost.strict_json import DECODE_ERRORS
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
@@ -83,6 +83,8 @@ def decode_envelope(data: bytes, limits: NameLimits = DEFAULT_LIMITS) -> Envelop
     envelope = _decode_envelope(data)
     if not is_short(envelope.topic, limits.max_topic_size):
         raise InvalidMessage(f"a topic of at most {limits.max_topic_size} bytes")
+    if envelope.dispatcher is not None and not is_short(envelope.dispatcher):
+        raise InvalidMessage(f"a dispatcher's name of at most {MAX_NAME_SIZE} bytes")
     message = envelope.message
     if type(message) is Broadcast and not is_short(message.event, limits.max_event_size):
         raise InvalidMessage(f"an event of at most {limits.max_event_size} bytes")

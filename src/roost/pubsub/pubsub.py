@@ -11,7 +11,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
-from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name, make_name
+from roost.naming import (
+    DEFAULT_LIMITS,
+    MAX_NAME_SIZE,
+    NameLimits,
+    configured_name,
+    is_short,
+    make_name,
+)
 from roost.pubsub.adapter import Adapter
 from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
 from roost.pubsub.loop_lock import LoopLock
@@ -415,7 +422,7 @@ class _Links:
 
     def link_up(self, node_name: str, link: str) -> None:
         # Whoever is there before we are hears our hello.
-        if self._run.replicator is not None:
+        if self._run.replicator is not None and is_short(node_name) and is_short(link):
             self._run.replicator.link_up(node_name, link)
 
     def link_down(self, link: str) -> None:

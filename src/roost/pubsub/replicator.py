@@ -54,18 +54,19 @@ RETRY_PERIOD: Final = 1.0  # seconds until the timer rings again after it failed
 Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
 
 
-def check_node_name(name: str) -> None:
-    """Raise if a node can't be given this name.
+def check_node_name(name: str) -> str:
+    """Return the name that a node is given, if it can be one.
 
     Raises:
         ConfigurationError: It is no name, or looks like one that a node takes itself.
     """
-    configured_name(name, "node_name", MAX_NAME_SIZE)
+    name = configured_name(name, "node_name", MAX_NAME_SIZE)
     if RENAMED in name:
         raise ConfigurationError(
             f"the node's name {name!r} has a {RENAMED!r}, which only a name that a node takes "
             "itself has"
         )
+    return name
 
 
 class PeerHealth(TypedDict):
@@ -103,7 +104,7 @@ class Replicator:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._send = send
-        self._given_name = adapter.node_name
+        self._given_name = check_node_name(adapter.node_name)
         # Unix microseconds: they order the lives of one name.
         origin = OriginId(self._given_name, time.time_ns() // 1_000, secrets.randbits(64))
         self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
@@ -126,7 +127,7 @@ class Replicator:
             new_nonce=lambda: secrets.randbits(64),
             now=self._loop.time(),
             options=options,
-            link=adapter.link,
+            link=configured_name(adapter.link, "link", MAX_NAME_SIZE),
             name_limits=name_limits,
         )
         self._settle(self._protocol)
