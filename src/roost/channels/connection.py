@@ -201,8 +201,9 @@ class Connection:
             if ref is None or (type(ref) is str and len(ref) <= max_size and ref.isascii()):
                 continue
             try:
-                size = len(self.hub.pubsub.encoder.encode(ref))
-            except PayloadError as error:
+                is_text = type(ref) is str
+                size = len(ref.encode() if is_text else self.hub.pubsub.encoder.encode(ref))
+            except (PayloadError, UnicodeEncodeError) as error:
                 raise InvalidMessage("a ref that can be sent back", str(error)) from error
             if size > max_size:
                 raise InvalidMessage(f"a ref of at most {max_size} bytes", f"{size} bytes")
