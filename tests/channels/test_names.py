@@ -109,7 +109,7 @@ async def test_an_event_that_is_too_long_is_answered(serializer: type[Serializer
 
         assert client.said == [
             ("room:1", "1", "ok", {}),
-            ("room:1", "2", "error", {"reason": "event too long", "max_size": 1_024}),
+            ("room:1", "2", "error", {"reason": "unknown event"}),
             ("room:1", "3", "ok", {"pong": 1}),
         ]
 
@@ -122,10 +122,10 @@ async def test_an_event_that_is_too_long_is_answered(serializer: type[Serializer
     ids=["str", "wide", "int", "list", "dict"],
 )
 @virtually
-async def test_a_ref_that_is_too_long_costs_its_sender_the_connection(
+async def test_a_join_with_a_ref_that_is_too_long_costs_its_sender_the_connection(
     serializer: type[Serializer], field: str, ref: Any
 ):
-    """There is nothing to answer to, and a channel would send it with everything."""
+    """Its channel would send it with everything."""
     async with ChannelCase() as case:
         client = Client(case, serializer)
         refs = {"join_ref": "1", "ref": "1", field: ref}
@@ -135,6 +135,32 @@ async def test_a_ref_that_is_too_long_costs_its_sender_the_connection(
 
         assert client.said == []
         assert client.connection.runners == []
+
+
+@virtually
+async def test_a_topic_that_is_too_long_is_joined_by_nobody(caplog: pytest.LogCaptureFixture):
+    """Whatever else is said of it is answered as for any topic that nobody joined."""
+    async with ChannelCase() as case:
+        client = FrameClient(case, {"room:*": Room}, V2Serializer)
+        topic, other = "room:" + "x" * 1_024, "y" * 100_000
+        for each, event_name in (
+            (topic, "ping"),
+            (topic, "phx_leave"),
+            (other, "phx_join"),
+            (other, "ping"),
+            (other, "e" * 2_000),
+        ):
+            client.send("1", "1", each, event_name, {})
+
+        told = [json.loads(each.data)[4] for each in client.frames]
+        assert [(each["status"], each["response"]) for each in told] == [
+            ("error", {"reason": "unmatched topic"}),
+            ("ok", {}),
+            ("error", {"reason": "unmatched topic"}),
+            ("error", {"reason": "unmatched topic"}),
+            ("error", {"reason": "unknown event"}),
+        ]
+        assert len(caplog.text) < 1_000
 
 
 @BOTH
@@ -157,11 +183,11 @@ async def test_limits_below_what_a_binary_frame_carries():
         client.connection.receive_frame(pushed(b"1", b"1", b"t" * 65, b"phx_join"))
         client.connection.receive_frame(pushed(b"1", b"2", b"t" * 64, b"e" * 65))
         with pytest.raises(InvalidMessage, match="a ref of at most 64 bytes, got 65 bytes"):
-            client.connection.receive_frame(pushed(b"1", b"r" * 65, b"t", b"e"))
+            client.connection.receive_frame(pushed(b"1", b"r" * 65, b"t", b"phx_join"))
 
         assert client.said == [
             ("t" * 65, "1", "error", {"reason": "topic too long", "max_size": 64}),
-            ("t" * 64, "2", "error", {"reason": "event too long", "max_size": 64}),
+            ("t" * 64, "2", "error", {"reason": "unknown event"}),
         ]
 
 

@@ -17,7 +17,7 @@ from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
 from roost.exceptions import InvalidMessage, InvalidName, PayloadError
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import Broadcast, Message, Outgoing, Reply
+from roost.wire.messages import JOIN, Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
     ConnectionProtocol,
     Deliver,
@@ -33,6 +33,7 @@ __all__ = ["Connection"]
 logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
+MAX_LOGGED_LENGTH = 200  # characters of a topic that a client made up
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
@@ -158,8 +159,7 @@ class Connection:
     def _named(self, message: Message) -> Message | None:
         """The message, with names that are names; None if it was answered that one is too long.
 
-        Topics are remembered for as long as the connection lives, and refs go back to the client
-        with whatever its channels send.
+        Topics that were joined are remembered for as long as the connection lives.
         """
         limits, max_size = self._limits, self._limits.max_ref_size
         topic, event, ref, join_ref = message.topic, message.event, message.ref, message.join_ref
@@ -179,34 +179,42 @@ class Connection:
         return self._named_slowly(message)
 
     def _named_slowly(self, message: Message) -> Message | None:
-        limits = self._limits
+        is_join = message.event == JOIN
+        self._check_ref(message.ref, is_kept=is_join)
+        self._check_ref(message.join_ref, is_kept=is_join)
+        topic, event, reason = message.topic, message.event, None
         try:
-            topic, event = limits.topic(message.topic), limits.event(message.event)
+            topic = self._limits.topic(topic)
         except InvalidName as error:
             if error.max_size is None:
-                expected = f"{error.argument} to be {error.expected}"
-                raise InvalidMessage(expected, error.got) from error
-            self._check_refs(message, limits.max_ref_size)
+                raise InvalidMessage(f"topic to be {error.expected}", error.got) from error
+            if is_join and self._router.has_route(topic):
+                reason = {"reason": "topic too long", "max_size": error.max_size}
+            # Else it is answered as any topic is that nobody joined, and not remembered.
+        try:
+            event = self._limits.event(event)
+        except InvalidName as error:
+            if error.max_size is None:
+                raise InvalidMessage(f"event to be {error.expected}", error.got) from error
+            reason = {"reason": "unknown event"}  # no handler's event is as long
+        if reason is not None:
             self.hub.counters["name_too_long"] += 1
-            response = {"reason": f"{error.argument} too long", "max_size": error.max_size}
-            self.send(Reply(message.join_ref, message.ref, message.topic, "error", response))
+            self.send(Reply(message.join_ref, message.ref, topic, "error", reason))
             return None
-        self._check_refs(message, limits.max_ref_size)
-        if topic is message.topic and event is message.event:
-            return message
         return Message(message.join_ref, message.ref, topic, event, message.payload)
 
-    def _check_refs(self, message: Message, max_size: int) -> None:
-        for ref in (message.join_ref, message.ref):
-            if ref is None or (type(ref) is str and len(ref) <= max_size and ref.isascii()):
-                continue
-            try:
-                is_text = type(ref) is str
-                size = len(ref.encode() if is_text else self.hub.pubsub.encoder.encode(ref))
-            except (PayloadError, UnicodeEncodeError) as error:
-                raise InvalidMessage("a ref that can be sent back", str(error)) from error
-            if size > max_size:
-                raise InvalidMessage(f"a ref of at most {max_size} bytes", f"{size} bytes")
+    def _check_ref(self, ref: Any, *, is_kept: bool) -> None:
+        """Refs are sent back, those of a join with all that its channel says."""
+        if ref is None:
+            return
+        try:
+            is_text = type(ref) is str
+            size = len(ref.encode() if is_text else self.hub.pubsub.encoder.encode(ref))
+        except (PayloadError, UnicodeEncodeError) as error:
+            raise InvalidMessage("a ref that can be sent back", str(error)) from error
+        if is_kept and size > self._limits.max_ref_size:
+            expected = f"a join with a ref of at most {self._limits.max_ref_size} bytes"
+            raise InvalidMessage(expected, f"{size} bytes")
 
     def _take(self, message: Message) -> None:
         if not self._is_closed:
@@ -313,7 +321,7 @@ class Connection:
     def _refused(self, message: Message, reason: str) -> None:
         self._drop_lingering(message.topic)
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
-        logger.log(level, "refused to join %r: %s", message.topic, reason)
+        logger.log(level, "refused to join %r: %s", message.topic[:MAX_LOGGED_LENGTH], reason)
 
     def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)
