@@ -360,7 +360,7 @@ class ChannelRunner:
 
     def push(self, event: str, payload: Any) -> None:
         self._check_sending("push")
-        event = self.name_limits.event(event)
+        event = self.host.hub.pubsub.name_limits.event(event)
         pushes: Sequence[tuple[str, Any]] = ((event, payload),)
         if isinstance(payload, JsonPayload):
             pushes = payload.pushed_as(self.subscription, event)
@@ -371,7 +371,7 @@ class ChannelRunner:
         self._check_sending("broadcast")
         pubsub = self.host.hub.pubsub
         sender = None if to_self else self._receive_broadcast
-        event = self.name_limits.event(event)
+        event = pubsub.name_limits.event(event)
         broadcast(pubsub, self.topic, event, payload, sender=sender)
 
     def reply(self, message: Message, status: str, response: Any) -> None:
