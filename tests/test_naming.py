@@ -32,7 +32,7 @@ class Colour(str, enum.Enum):  # noqa: UP042
     RED = "red"
 
 
-class Level(enum.IntEnum):
+class Level(int, enum.Enum):
     HIGH = 7
 
 

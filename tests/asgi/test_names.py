@@ -42,7 +42,7 @@ class Colour(str, enum.Enum):  # noqa: UP042
     RED = "red"
 
 
-class Level(enum.IntEnum):
+class Level(int, enum.Enum):
     HIGH = 7
 
 

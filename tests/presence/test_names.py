@@ -28,7 +28,7 @@ class SafeText(str):
         return self
 
 
-class Level(enum.IntEnum):
+class Level(int, enum.Enum):
     HIGH = 7
 
 
