@@ -14,6 +14,7 @@ from roost.exceptions import (
     FieldTooLong,
     InvalidKey,
     InvalidMessage,
+    InvalidName,
     JoinRefused,
     LocalProtocolError,
     MailboxFull,
@@ -69,6 +70,16 @@ SENTENCES = [
         "or let somebody leave",
     ),
     (NotTracked("room:1", "alice"), "'alice' is not tracked in 'room:1' by this owner"),
+    (InvalidName("topic", 7, "text", "int"), "topic: expected text, got int"),
+    (
+        InvalidName("topic", b"a", "text", "bytes", remedy="decode() makes text of bytes"),
+        "topic: expected text, got bytes: decode() makes text of bytes",
+    ),
+    (
+        InvalidKey(b"a", "bytes", argument="keys"),
+        "keys: bytes can't be a presence key: expected Unicode text that is no name of "
+        "JavaScript's object prototype, or an integer",
+    ),
     (
         InvalidKey("__proto__"),
         "'__proto__' can't be a presence key: expected Unicode text that is no name of "

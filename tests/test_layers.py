@@ -13,6 +13,7 @@ PACKAGE = Path(roost.__file__).parent
 LAYERS = {
     "exceptions": 0,
     "aliases": 0,
+    "naming": 0,
     "strict_json": 0,
     "crdt": 1,
     "tracker": 2,

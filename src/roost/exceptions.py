@@ -18,10 +18,11 @@
     │   ├── NoReplyRef (RuntimeError)        no message is being answered
     │   └── MailboxFull (RuntimeError)       a channel can't take more messages
     ├── PayloadError (ValueError)            not strict JSON
+    ├── InvalidName (ValueError)             a topic, event or status that can't be one
+    │   └── InvalidKey                       a presence key that clients can't have
     ├── Presence
     │   ├── AlreadyTracked (ValueError)      same owner, topic and key
-    │   ├── NotTracked (LookupError)         nothing to update
-    │   └── InvalidKey (ValueError)          a key that would harm JavaScript clients
+    │   └── NotTracked (LookupError)         nothing to update
     └── ProtocolError
         ├── LocalProtocolError               our caller's mistake
         │   ├── FieldTooLong (ValueError)    over 255 bytes in a binary frame
@@ -47,6 +48,7 @@ __all__ = [
     "FieldTooLong",
     "InvalidKey",
     "InvalidMessage",
+    "InvalidName",
     "JoinRefused",
     "LocalProtocolError",
     "MailboxFull",
@@ -240,6 +242,79 @@ class PayloadError(RoostError, ValueError):
     """
 
 
+class InvalidName(RoostError, ValueError):
+    """What was given as a topic, an event, a status or a presence key can't be one.
+
+    A name is Unicode text of a bounded size; ``NameLimits`` sets the bounds.
+
+    Attributes:
+        argument: The argument that it was given as, for example ``"topic"``.
+        given: What was given.
+        expected: What a name is.
+        got: What this one is; short, and never a part of a payload, which may hold passwords.
+        remedy: What to do about it, if that can be said.
+        max_size: How many bytes it may have, if it has more.
+    """
+
+    def __init__(
+        self,
+        argument: str,
+        given: object,
+        expected: str,
+        got: str,
+        *,
+        remedy: str | None = None,
+        max_size: int | None = None,
+    ) -> None:
+        super().__init__(argument, expected, got)  # not what was given: repr might fail
+        self.argument = argument
+        self.given = given
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        self.max_size = max_size
+
+    def __str__(self) -> str:
+        return self._with_remedy(f"{self.argument}: expected {self.expected}, got {self.got}")
+
+    def _with_remedy(self, sentence: str) -> str:
+        return sentence if self.remedy is None else f"{sentence}: {self.remedy}"
+
+
+class InvalidKey(InvalidName):
+    """A presence key that clients can't have.
+
+    A name of JavaScript's object prototype would crash clients that keep presences in plain objects
+    (CVE-2026-56812); what is neither Unicode text nor an integer can't be sent to them, and what is
+    too long would be sent to all of them.
+
+    Attributes:
+        key: What was given.
+    """
+
+    def __init__(
+        self,
+        key: object,
+        got: str | None = None,
+        *,
+        expected: str = (
+            "Unicode text that is no name of JavaScript's object prototype, or an integer"
+        ),
+        remedy: str | None = None,
+        max_size: int | None = None,
+        argument: str = "key",
+    ) -> None:
+        got = ascii(key) if got is None else got
+        super().__init__(argument, key, expected, got, remedy=remedy, max_size=max_size)
+        self.key = key
+
+    def __str__(self) -> str:
+        where = "" if self.argument == "key" else f"{self.argument}: "
+        return self._with_remedy(
+            f"{where}{self.got} can't be a presence key: expected {self.expected}"
+        )
+
+
 class AlreadyTracked(RoostError, ValueError):
     """The owner tracks this key in this topic already; use ``update`` to change its meta."""
 
@@ -286,24 +361,6 @@ class TopicFull(JoinRefused, ReplyError):
         return (
             f"{self.key!r} can't be tracked in {self.topic!r}, which has its "
             f"{self.max_members} members: raise Policy.max_members, or let somebody leave"
-        )
-
-
-class InvalidKey(RoostError, ValueError):
-    """A presence key that clients can't have.
-
-    A name of JavaScript's object prototype would crash clients that keep presences in plain objects
-    (CVE-2026-56812); what is neither Unicode text nor an integer can't be sent to them.
-    """
-
-    def __init__(self, key: object) -> None:
-        super().__init__(key)
-        self.key = key
-
-    def __str__(self) -> str:
-        return (
-            f"{self.key!r} can't be a presence key: expected Unicode text that is no name of "
-            "JavaScript's object prototype, or an integer"
         )
 
 

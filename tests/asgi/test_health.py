@@ -36,6 +36,7 @@ async def test_a_node_by_itself_is_well():
             "is_attached": True,
             "is_lonely": False,
             "has_namesake": False,
+            "is_failing": False,
             "nodes": ["a"],
             "peers": [],
             "incompatible": [],

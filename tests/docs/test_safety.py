@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from roost import ConnectInfo, ConnectRefused, Endpoint, JoinRefused, WebSocket
+from roost.exceptions import InvalidKey
+from roost.naming import RESERVED_KEYS
 from roost.testing import ChannelCase, ClientCase
-from roost.wire.presence import FORBIDDEN_KEYS
+from roost.wire.messages import Reply
 from tests.clients import connect, refusal
 from tests.docs.guide import Guide
 from tests.servers import run_uvicorn
@@ -263,7 +265,7 @@ async def test_a_name_that_is_none(name: Any):
 
 
 @virtually
-@pytest.mark.parametrize("name", sorted(FORBIDDEN_KEYS))
+@pytest.mark.parametrize("name", sorted(RESERVED_KEYS))
 async def test_a_name_that_would_harm_clients(name: str):
     """Names of JavaScript's object prototype are refused in time."""
     guide = GUIDE.run(until="Names that guests choose")
@@ -306,3 +308,22 @@ async def test_only_friends_are_told_of():
         assert answer.response == {"online": []}
         with pytest.raises(JoinRefused):
             await mallory.join("friends:me", {"friends": "bob"}, channel=guide.FriendsChannel)
+
+
+# How long names may be.
+
+
+@virtually
+async def test_names_are_as_long_as_the_guide_says():
+    """The endpoint has the bound for keys that it was given, and the default ones for the rest."""
+    guide = GUIDE.run(until="How long names may be")
+    async with ChannelCase(guide.endpoint) as case:
+        client = await client_of(case, guide, "u" * 255)
+        room = await client.join("room:" + "x" * 1_019)
+        assert (await room.assert_push("presence_state")).keys() == {"u" * 255}
+        client.send("9", "9", "room:" + "x" * 1_020, "phx_join", {})
+        reply = client.transport.received[-1]
+        assert isinstance(reply, Reply)
+        assert reply.response == {"reason": "topic too long", "max_size": 1024}
+        with pytest.raises(InvalidKey, match="at most 255 bytes"):
+            guide.online.online(["u" * 256])

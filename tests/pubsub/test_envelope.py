@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from roost import Broadcast
 from roost.exceptions import InvalidMessage, PayloadError
+from roost.naming import NameLimits
 from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
 from roost.strict_json import JsonEncoder
 from roost.wire.payload import JsonPayload
@@ -137,3 +138,23 @@ def test_what_cant_be_sent_raises_where_it_is_given(message: object):
     """Nothing is pickled: what is no plain value is a mistake of the caller."""
     with pytest.raises(PayloadError):
         encode_envelope(Envelope("room:1", None, message))
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "🐦"])
+def test_names_of_other_nodes_are_bounded(letter: str):
+    """Neither a topic nor an event nor a dispatcher is longer than this node lets them be."""
+    limits = NameLimits(max_topic_size=64, max_event_size=128)
+    size = len(letter.encode())
+    topic, event, dispatcher = letter * (64 // size), letter * (128 // size), letter * (255 // size)
+    broadcast = Broadcast(topic, event, b"")
+    envelope = Envelope(topic, dispatcher, broadcast)
+    assert decode_envelope(encode_envelope(envelope), limits) == envelope
+
+    for too_long in (
+        Envelope(topic + letter, dispatcher, broadcast),
+        Envelope(topic + letter, dispatcher, "hello"),
+        Envelope(topic, dispatcher + letter, "hello"),
+        Envelope(topic, dispatcher, Broadcast(topic, event + letter, b"")),
+    ):
+        with pytest.raises(InvalidMessage, match="of at most"):
+            decode_envelope(encode_envelope(too_long), limits)

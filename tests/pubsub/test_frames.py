@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from roost.pubsub.broker.frames import Hello, Messages, decode_frame, encode_frame
 
+short = st.text(max_size=63)  # 255 bytes at most
 
-@given(st.text(), st.text(), st.lists(st.binary()))
+
+@given(short, short, st.lists(st.binary()))
 def test_a_frame_arrives_as_it_was(link: str, node_name: str, messages: list[bytes]):
     """Decoding returns what was encoded."""
     for frame in (Messages(link, node_name, messages), Hello(link, node_name)):
@@ -44,3 +46,13 @@ def test_a_later_version_may_add_fields():
     data = msgspec.msgpack.encode(["roost.1", "6f1c", "alice", [b"hello"], "new"])
 
     assert decode_frame(data) == Messages("6f1c", "alice", [b"hello"])
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 256, "é" * 128, "n" * 5_000_000], ids=["256", "wide", "5 MB"]
+)
+def test_names_that_are_too_long(name: str):
+    """What is remembered of links and nodes is bounded in bytes."""
+    assert decode_frame(encode_frame(Messages(name, "alice", []))) is None
+    assert decode_frame(encode_frame(Hello("6f1c", name))) is None
+    assert decode_frame(encode_frame(Hello("n" * 255, "é" * 127))) is not None

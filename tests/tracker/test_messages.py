@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import pytest
 
 from roost.crdt.origin import OriginId
 from roost.exceptions import InvalidMessage
+from roost.naming import NameLimits
 from roost.tracker.messages import (
+    Alive,
     Changes,
+    Digest,
     Goodbye,
+    Heartbeat,
+    Hello,
     Part,
+    Probe,
+    Request,
     Row,
     Superseded,
     TrackerMessage,
@@ -71,6 +80,75 @@ def test_an_id_that_no_tracker_makes_is_refused(origin: OriginId):
 def test_bytes_that_are_no_message_are_refused(data: bytes):
     """Whatever arrives, decoding raises nothing else, and a tracker counts it."""
     refused(data)
+
+
+def meta(seq: int) -> bytes:
+    return b'{"phx_ref":"%s"}' % ORIGIN.ref(seq).encode()
+
+
+BAD_ROWS = {
+    "a name of the object prototype": Row("room:1", "__proto__", meta(2), 1, 2),
+    "a key that is too long": Row("room:1", "k" * 1_025, meta(2), 1, 2),
+    "a key of 5 MB": Row("room:1", "k" * 5_000_000, meta(2), 1, 2),
+    "a key of wide characters": Row("room:1", "é" * 513, meta(2), 1, 2),
+    "a topic that is too long": Row("t" * 1_025, "bob", meta(2), 1, 2),
+    "a tracker that is too long": Row("room:1", "bob", meta(2), 1, 2, False, "x" * 256),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_row_with_a_bad_name_costs_itself(bad: Row):
+    """The others of its message are taken, and the origin is not asked for it again."""
+    rows = (Row("room:1", "alice", meta(1), 1, 1), bad, Row("room:1", "carol", meta(3), 1, 3))
+    part = Part(0, 3, 0, 1, rows, ())
+    for message in (Changes(ORIGIN, part), Transfer(ORIGIN, ORIGIN, 1, part)):
+        counters: Counter[str] = Counter()
+        decoded = decode_message(encode_message(message), counters=counters)
+
+        assert isinstance(decoded, Changes | Transfer)
+        assert [row.key for row in decoded.part.added] == ["alice", "carol"]
+        assert (decoded.part.start, decoded.part.end) == (0, 3)
+        assert counters == {"unsound_row": 1}
+
+    node = OneNode()
+    node.replication.receive_data(encode_message(Changes(OriginId("b", 1, 7), part)), 0.0)
+    assert node.tracker.keys("room:1") == ["alice", "carol"]
+    assert node.replication.peers[0].held.seq == 3
+    assert node.replication.counters == {"unsound_row": 1}
+
+
+def test_names_as_long_as_the_limits_are_taken():
+    """They are counted in bytes, and may be others than the default."""
+    limits = NameLimits(max_topic_size=2_048, max_key_size=64)
+    row = Row("é" * 1_024, "k" * 64, meta(1), 1, 1, False, "x" * 255)
+    message = Changes(ORIGIN, Part(0, 1, 0, 1, (row,), ()))
+
+    assert decode_message(encode_message(message), limits=limits) == message
+
+
+LONG = "n" * 273
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Goodbye(OriginId(LONG, 1, 7)),
+        Hello(ORIGIN, 1, link=LONG),
+        Heartbeat(ORIGIN, 1, 1, link=LONG),
+        Digest(ORIGIN, ((OriginId(LONG, 1, 7), 1),)),
+        Digest(ORIGIN, (), (OriginId(LONG, 1, 7),)),
+        Request(ORIGIN, OriginId(LONG, 1, 7), 0, 1),
+        Probe(ORIGIN, OriginId(LONG, 1, 7), 1),
+        Probe(ORIGIN, ORIGIN, 1, LONG),
+        Alive(ORIGIN, LONG, 1, 1),
+        Superseded(ORIGIN, OriginId(LONG, 1, 7)),
+        Transfer(ORIGIN, OriginId(LONG, 1, 7), 1, Part(0, 0, 0, 1, (), ())),
+    ],
+    ids=lambda message: f"{type(message).__name__} {hash(repr(message)) % 1000}",
+)
+def test_names_of_nodes_and_links_are_bounded(message: TrackerMessage):
+    """A node remembers them, and asks others for them."""
+    refused(encode_message(message))
 
 
 def refused(data: bytes) -> None:

@@ -12,7 +12,6 @@ from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import (
     AlreadyTracked,
-    InvalidKey,
     LocalProtocolError,
     NotTracked,
     PayloadError,
@@ -379,23 +378,3 @@ def test_a_hook_that_tracks_the_very_presence_is_refused():
         tracker.track("room:1", "alice", {"device": Device()}, owner=1)
 
     assert tracker.count_entries("room:1") == 1
-
-
-def test_a_key_that_cannot_be_sent_is_refused(tracker):
-    """A key with a lone surrogate is refused where it is given, before anybody is told."""
-    with pytest.raises(InvalidKey):
-        tracker.track("room:1", "\ud800", {}, owner=1)
-
-    assert (tracker.events(), tracker.version) == ([], 0)
-
-
-def test_a_key_of_another_string_type_is_held_as_plain_text(tracker):
-    """The safe strings of template engines make ordinary keys."""
-
-    class SafeText(str):
-        pass
-
-    tracker.track("room:1", SafeText("alice"), {}, owner=1)
-
-    assert type(tracker.keys("room:1")[0]) is str
-    assert tracker.untrack("room:1", SafeText("alice"), owner=1)

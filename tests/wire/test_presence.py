@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.crdt.entry import Entry
+from roost.naming import RESERVED_KEYS
 from roost.wire.presence import (
-    FORBIDDEN_KEYS,
     encode_diff,
     encode_grouped,
     encode_member,
@@ -67,4 +67,4 @@ def test_entries_are_grouped_in_order():
 @pytest.mark.parametrize("key", ["__proto__", "constructor", "hasOwnProperty", "toString"])
 def test_names_of_the_object_prototype_are_forbidden(key):
     """Keys that every JavaScript object seems to have are known."""
-    assert key in FORBIDDEN_KEYS
+    assert key in RESERVED_KEYS

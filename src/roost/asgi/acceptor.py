@@ -30,7 +30,7 @@ from roost.channels.connection import Connection
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.socket import ConnectInfo, Socket
-from roost.exceptions import ConfigurationError, ConnectRefused, InvalidMessage
+from roost.exceptions import ConfigurationError, ConnectRefused, InvalidMessage, InvalidName
 from roost.wire.serializers import Serializer, negotiate
 
 __all__ = ["Acceptor", "deny"]
@@ -205,13 +205,14 @@ class Acceptor:
         except Exception as error:
             logger.exception("connecting to %s failed", self.mount.socket.__qualname__)
             raise _Denied(500) from error
-        if socket_id is not None and not isinstance(socket_id, str):
-            logger.warning(
-                "%s.id returned %r: expected a string or None",
-                self.mount.socket.__qualname__,
-                socket_id,
-            )
-            raise _Denied(403)
+        if socket_id is not None:
+            try:
+                socket_id = hub.pubsub.name_limits.topic(socket_id, "id")
+            except InvalidName as error:
+                logger.warning(
+                    "%s.id returned what is no topic: %s", self.mount.socket.__qualname__, error
+                )
+                raise _Denied(403) from error
         self._log("CONNECTED TO", params, serializer, hub, started_at)
         return socket, socket_id
 

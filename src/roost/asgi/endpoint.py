@@ -21,6 +21,7 @@ from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
+from roost.naming import DEFAULT_LIMITS, NameLimits
 from roost.presence.presence import Presence
 from roost.presence.tracker import Tracker
 from roost.presence.tracking import Tracking
@@ -61,6 +62,8 @@ class Endpoint:
         app: Gets every request that is for none of the sockets; without it they get 404.
         encode_hook: Turns objects of your own into JSON values; with an explicit ``pubsub``, give
             it there.
+        name_limits: How long topics, keys, events and statuses may be; with an explicit ``pubsub``,
+            give it there.
         hosts: Hosts whose web pages may connect, for example ``["example.com", "*.example.org"]``;
             by default the host that the request is for.
         check_origin: False turns the check off; ``"conn"`` compares scheme and port too; a
@@ -87,6 +90,7 @@ class Endpoint:
         pubsub: PubSub | None = None,
         app: ASGIApp | None = None,
         encode_hook: EncodeHook | None = None,
+        name_limits: NameLimits | None = None,
         hosts: Sequence[str] | None = None,
         check_origin: CheckOrigin = True,
         filter_parameters: Sequence[str] = DEFAULT_NAMES,
@@ -94,10 +98,14 @@ class Endpoint:
     ) -> None:
         if pubsub is not None and encode_hook is not None:
             raise ConfigurationError("give encode_hook to the PubSub that you give")
+        if pubsub is not None and name_limits is not None:
+            raise ConfigurationError("give name_limits to the PubSub that you give")
         if hosts is not None and check_origin is not True:
             raise ConfigurationError("give hosts or check_origin, not both")
         check = check_origin if hosts is None else hosts
-        self.pubsub = pubsub or PubSub(encode_hook=encode_hook)
+        self.pubsub = pubsub or PubSub(
+            encode_hook=encode_hook, name_limits=name_limits or DEFAULT_LIMITS
+        )
         self._trackings: list[Tracking[Any]] = [*trackers, *presences]
         self._app = app
         self._filter_parameters = filter_parameters
@@ -254,6 +262,7 @@ class Endpoint:
             payload: A JSON object, or bytes for a binary frame; by default ``{}``.
 
         Raises:
+            InvalidName: The topic or the event can't be one; nobody got it.
             PayloadError: The payload is neither; nobody got it.
             NotStarted: The endpoint is not running.
         """
@@ -302,6 +311,7 @@ class Endpoint:
             and not adapter.is_lonely
             and not replicator.incompatible
             and not replicator.has_namesake
+            and not replicator.is_failing
         )
         return {
             "status": "ok" if is_whole else "degraded",
@@ -309,6 +319,7 @@ class Endpoint:
             "is_attached": adapter.is_attached,
             "is_lonely": adapter.is_lonely,
             "has_namesake": replicator.has_namesake,
+            "is_failing": replicator.is_failing,
             "nodes": replicator.node_names,
             "peers": replicator.peers,
             "incompatible": replicator.incompatible,
@@ -341,6 +352,8 @@ class Endpoint:
 
     def _broadcast(self, topic: str, event: str, payload: Payload, **options: Any) -> None:
         pubsub = self.pubsub
+        limits = pubsub.name_limits
+        topic, event = limits.topic(topic), limits.event(event)
         # Encoded here, so that a bad payload raises here, whatever thread this is.
         prepared = prepare(payload, pubsub.encoder)
         pubsub.call_soon(lambda: broadcast(pubsub, topic, event, prepared, **options))

@@ -13,6 +13,7 @@ import msgspec
 from roost.aliases import EMPTY, Params, Payload
 from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.exceptions import ConfigurationError, ReplyError
+from roost.naming import configured_name
 from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def event(name: str, *, threaded: bool = False) -> Callable[[HandlerFunction], H
         _declare(function, _EVENT, Handler(name, function.__name__, threaded))
         return function
 
+    name = configured_name(name, "event")
     return declare
 
 
@@ -104,6 +106,7 @@ def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
         _declare(function, _INTERCEPT, Handler(name, function.__name__))
         return function
 
+    name = configured_name(name, "intercept")
     return declare
 
 
@@ -225,6 +228,7 @@ class Channel(Generic[Assigns]):
         Raises:
             NotJoined: The join was not accepted yet; push in ``after_join``.
             ChannelClosed: The channel has ended.
+            InvalidName: The event can't be one.
             PayloadError: The payload is neither.
             UnsupportedPayload: The client's protocol version can't carry bytes.
         """
@@ -236,6 +240,7 @@ class Channel(Generic[Assigns]):
         Raises:
             NotJoined: The join was not accepted yet.
             ChannelClosed: The channel has ended.
+            InvalidName: The event can't be one.
             PayloadError: The payload is neither a JSON object nor bytes; nobody got it.
         """
         self._runner.broadcast(event, payload, to_self=True)
@@ -257,6 +262,7 @@ class Channel(Generic[Assigns]):
         Raises:
             NoReplyRef: No message is being handled.
             ChannelClosed: The channel has ended.
+            InvalidName: The status can't be one.
             PayloadError: The payload is not strict JSON.
         """
         if ref is None:
@@ -361,7 +367,7 @@ class ReplyRef:
 
     def reply(self, payload: Payload = EMPTY, *, status: str = "ok") -> None:
         """Answer it; raises as ``Channel.reply`` does."""
-        self._runner.reply(self._message, status, payload)
+        self._runner.answer(self._message, status, payload)
 
 
 def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:

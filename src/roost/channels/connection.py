@@ -8,13 +8,16 @@ import logging
 import weakref
 from typing import Any
 
+from msgspec.structs import astuple
+
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
+from roost.exceptions import InvalidMessage, InvalidName, PayloadError
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import Broadcast, Message, Outgoing, Reply
+from roost.wire.messages import JOIN, Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
     ConnectionProtocol,
     Deliver,
@@ -23,13 +26,14 @@ from roost.wire.protocol import (
     StopReason,
     Unrouted,
 )
-from roost.wire.serializers import Serializer
+from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
 __all__ = ["Connection"]
 
 logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
+MAX_LOGGED_LENGTH = 200  # characters of a topic that a client made up
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
@@ -62,10 +66,12 @@ class Connection:
         "_held_size",
         "_id_subscription",
         "_is_closed",
+        "_limits",
         "_lingering",
         "_protocol",
         "_router",
         "_runners",
+        "_short_size",
         "_told_topics",
         "context",
         "hub",
@@ -92,6 +98,11 @@ class Connection:
         self.serializer = serializer
         self.context = context
         self._router = router
+        self._limits = limits = hub.pubsub.name_limits
+        # What is decoded of so few bytes has no name that is too long; -1: it may be anything.
+        self._short_size = -1
+        if type(serializer) in (V1Serializer, V2Serializer):
+            self._short_size = min(astuple(limits))
         self._protocol = ConnectionProtocol(has_route=router.has_route, max_channels=max_channels)
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
@@ -112,12 +123,17 @@ class Connection:
         Raises:
             InvalidMessage: It is no message; the connection is to be closed.
         """
-        message = self.serializer.decode(data)
+        decoded = self.serializer.decode(data)
+        is_short = len(data) <= self._short_size and data.isascii()
+        message = decoded if is_short else self._named(decoded)
+        del decoded  # nobody but who handles it is to hold it
+        if message is None:
+            return
         if self._held_size > MAX_HELD_SIZE:
             self.hub.counters["inbound_full"] += 1
             self.send(Reply(message.join_ref, message.ref, message.topic, "error", _OVERLOADED))
             return
-        self.receive(message)
+        self._take(message)
         handled = weakref.ref(message)
         del message
         self._hold(handled(), len(data))
@@ -135,7 +151,72 @@ class Connection:
         self._held_size -= held.size
 
     def receive(self, message: Message) -> None:
-        """A message of the client."""
+        """A message of the client, decoded; raises as ``receive_frame`` does."""
+        named = self._named(message)
+        if named is not None:
+            self._take(named)
+
+    def _named(self, message: Message) -> Message | None:
+        """The message, with names that are names; None if it was answered that one is too long.
+
+        Topics that were joined are remembered for as long as the connection lives.
+        """
+        limits, max_size = self._limits, self._limits.max_ref_size
+        topic, event, ref, join_ref = message.topic, message.event, message.ref, message.join_ref
+        if (  # what nearly all pass by, without a call
+            type(topic) is type(event) is str
+            and len(topic) <= limits.max_topic_size
+            and len(event) <= limits.max_event_size
+            and topic.isascii()
+            and event.isascii()
+            and (ref is None or (type(ref) is str and len(ref) <= max_size and ref.isascii()))
+            and (
+                join_ref is None
+                or (type(join_ref) is str and len(join_ref) <= max_size and join_ref.isascii())
+            )
+        ):
+            return message
+        return self._named_slowly(message)
+
+    def _named_slowly(self, message: Message) -> Message | None:
+        is_join = message.event == JOIN
+        self._check_ref(message.ref, is_kept=is_join)
+        self._check_ref(message.join_ref, is_kept=is_join)
+        topic, event, reason = message.topic, message.event, None
+        try:
+            topic = self._limits.topic(topic)
+        except InvalidName as error:
+            if error.max_size is None:
+                raise InvalidMessage(f"topic to be {error.expected}", error.got) from error
+            if is_join and self._router.has_route(topic):
+                reason = {"reason": "topic too long", "max_size": error.max_size}
+            # Else it is answered as any topic is that nobody joined, and not remembered.
+        try:
+            event = self._limits.event(event)
+        except InvalidName as error:
+            if error.max_size is None:
+                raise InvalidMessage(f"event to be {error.expected}", error.got) from error
+            reason = {"reason": "unknown event"}  # no handler's event is as long
+        if reason is not None:
+            self.hub.counters["name_too_long"] += 1
+            self.send(Reply(message.join_ref, message.ref, topic, "error", reason))
+            return None
+        return Message(message.join_ref, message.ref, topic, event, message.payload)
+
+    def _check_ref(self, ref: Any, *, is_kept: bool) -> None:
+        """Refs are sent back, those of a join with all that its channel says."""
+        if ref is None:
+            return
+        try:
+            is_text = type(ref) is str
+            size = len(ref.encode() if is_text else self.hub.pubsub.encoder.encode(ref))
+        except (PayloadError, UnicodeEncodeError) as error:
+            raise InvalidMessage("a ref that can be sent back", str(error)) from error
+        if is_kept and size > self._limits.max_ref_size:
+            expected = f"a join with a ref of at most {self._limits.max_ref_size} bytes"
+            raise InvalidMessage(expected, f"{size} bytes")
+
+    def _take(self, message: Message) -> None:
         if not self._is_closed:
             self._protocol.receive(message)
             self._carry_out()
@@ -240,7 +321,7 @@ class Connection:
     def _refused(self, message: Message, reason: str) -> None:
         self._drop_lingering(message.topic)
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
-        logger.log(level, "refused to join %r: %s", message.topic, reason)
+        logger.log(level, "refused to join %r: %s", message.topic[:MAX_LOGGED_LENGTH], reason)
 
     def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)

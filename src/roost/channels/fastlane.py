@@ -99,7 +99,7 @@ def broadcast(
 
     Args:
         pubsub: Whose subscribers.
-        topic: Where.
+        topic: Where; a name that is made already, as is ``event``.
         event: What.
         payload: A JSON object or bytes; encoded here, once.
         sender: Whose subscriptions are skipped.
@@ -109,8 +109,7 @@ def broadcast(
         PayloadError: The payload is neither; nobody got it.
     """
     message = Broadcast(topic, event, prepare(payload, pubsub.encoder))
-    publish = pubsub.local_broadcast if is_local else pubsub.broadcast
-    publish(topic, message, sender=sender, dispatcher=dispatch)
+    pubsub.publish(topic, message, sender=sender, dispatcher=dispatch, is_local=is_local)
 
 
 def dispatch(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from roost.exceptions import ConfigurationError
+from roost.naming import configured_name
 
 __all__ = ["TopicPatterns"]
 
@@ -19,7 +20,7 @@ class TopicPatterns(Generic[T]):
     ``*`` alone matches everything.
 
     Raises:
-        ConfigurationError: A ``*`` that is not the last character.
+        ConfigurationError: A ``*`` that is not the last character, or a pattern that is no text.
 
     Example:
         >>> patterns = TopicPatterns({"room:lobby": 1, "room:*": 2})
@@ -33,7 +34,8 @@ class TopicPatterns(Generic[T]):
         # The position tells which of a literal and a prefix was declared first.
         self._literals: dict[str, tuple[int, T]] = {}
         self._prefixes: list[tuple[int, str, T]] = []
-        for position, (pattern, target) in enumerate(declared.items()):
+        for position, (given, target) in enumerate(declared.items()):
+            pattern = configured_name(given, "topic pattern")
             if "*" in pattern[:-1]:
                 raise ConfigurationError(f"a topic pattern must end with *, got {pattern!r}")
             if pattern.endswith("*"):

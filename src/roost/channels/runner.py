@@ -43,6 +43,7 @@ from roost.exceptions import (
     NotJoined,
     ReplyError,
 )
+from roost.naming import NameLimits
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import LEAVE, Broadcast, Message, Outgoing, Reply
 from roost.wire.payload import BYTES, JsonPayload
@@ -145,6 +146,10 @@ class ChannelRunner:
     @property
     def topic(self) -> str:
         return self._join.topic
+
+    @property
+    def name_limits(self) -> NameLimits:
+        return self.host.hub.pubsub.name_limits
 
     @property
     def join_params(self) -> Params:
@@ -355,6 +360,7 @@ class ChannelRunner:
 
     def push(self, event: str, payload: Any) -> None:
         self._check_sending("push")
+        event = self.host.hub.pubsub.name_limits.event(event)
         pushes: Sequence[tuple[str, Any]] = ((event, payload),)
         if isinstance(payload, JsonPayload):
             pushes = payload.pushed_as(self.subscription, event)
@@ -363,8 +369,10 @@ class ChannelRunner:
 
     def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None:
         self._check_sending("broadcast")
+        pubsub = self.host.hub.pubsub
         sender = None if to_self else self._receive_broadcast
-        broadcast(self.host.hub.pubsub, self.topic, event, payload, sender=sender)
+        event = pubsub.name_limits.event(event)
+        broadcast(pubsub, self.topic, event, payload, sender=sender)
 
     def reply(self, message: Message, status: str, response: Any) -> None:
         self._check_sending("reply")
@@ -372,7 +380,11 @@ class ChannelRunner:
 
     def reply_to_current(self, status: str, response: Any) -> None:
         """Reply to the message being handled, whether it has a ref or not, as Phoenix does."""
-        self.reply(self._current_message(), status, response)
+        self.answer(self._current_message(), status, response)
+
+    def answer(self, message: Message, status: Any, response: Any) -> None:
+        """``reply``, with a status that the application gave."""
+        self.reply(message, self.name_limits.status(status), response)
 
     def reply_ref(self) -> ReplyRef:
         message = self._current_message()
@@ -419,6 +431,7 @@ class ChannelRunner:
 
     def subscribe(self, topic: str) -> None:
         self._check_open("subscribe")
+        topic = self.name_limits.topic(topic)
         own = self._own()
         if not own.subscribe(topic, self._receive_info):
             return
@@ -431,6 +444,7 @@ class ChannelRunner:
 
     def unsubscribe(self, topic: str) -> None:
         self._check_open("unsubscribe")
+        topic = self.name_limits.topic(topic)
         if not self._own().unsubscribe(topic):
             return
         if topic != self.topic and (presence := self._presence()) is not None:

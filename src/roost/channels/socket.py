@@ -11,7 +11,8 @@ from uuid import uuid4
 from roost.aliases import EMPTY, Params
 from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.channels.router import Route
-from roost.wire.presence import FORBIDDEN_KEYS
+from roost.exceptions import InvalidKey
+from roost.naming import DEFAULT_LIMITS
 from roost.wire.protocol import MAX_CHANNELS
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
@@ -133,9 +134,12 @@ class Socket:
         and proves nothing: a client may send what it likes.
         """
         given = self.params.get("browser_id")
-        if not isinstance(given, str) or given in FORBIDDEN_KEYS:
+        if not isinstance(given, str) or not 0 < len(given) <= MAX_BROWSER_ID_LENGTH:
             return str(uuid4())
-        return given if 0 < len(given) <= MAX_BROWSER_ID_LENGTH else str(uuid4())
+        try:
+            return DEFAULT_LIMITS.key(given)
+        except InvalidKey:
+            return str(uuid4())
 
     def connect(self, params: Params, info: ConnectInfo) -> Awaitable[None] | None:
         """Accept the connection, or refuse it; ``async def`` or ``def``.

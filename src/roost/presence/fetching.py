@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from roost.aliases import Presences
 from roost.crdt.entry import Entry
+from roost.naming import NameLimits
 from roost.presence.serial import Spawn, cancels_us
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
@@ -102,10 +103,14 @@ class Fetcher:
         presence: Whose ``fetch`` it is.
         encoder: Encodes what it returns.
         spawn: Starts a task that ends with the presence's run.
+        limits: What a key that it returns may be.
     """
 
-    def __init__(self, presence: Presence, encoder: JsonEncoder, spawn: Spawn) -> None:
+    def __init__(
+        self, presence: Presence, encoder: JsonEncoder, spawn: Spawn, limits: NameLimits
+    ) -> None:
         self._presence = presence
+        self._limits = limits
         self._encoder = encoder
         self._spawn = spawn
         self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
@@ -207,7 +212,7 @@ class Fetcher:
                 result = self._presence.fetch(topic, decode_grouped(entries))
                 if inspect.isawaitable(result):
                     result = await result
-            presences = _checked(result)
+            presences = _checked(result, self._limits)
         except (Exception, asyncio.CancelledError) as error:  # whatever the application's is
             if cancels_us(error):
                 raise
@@ -242,7 +247,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _checked(result: Any) -> Presences:
+def _checked(result: Any, limits: NameLimits) -> Presences:
     """The result of a fetch, if it has the shape of presences."""
     if not isinstance(result, Mapping):
         raise TypeError(f"fetch must return a mapping, got {type(result).__name__}")
@@ -254,7 +259,10 @@ def _checked(result: Any) -> Presences:
             for meta in entry["metas"]
         ):
             raise TypeError(f"fetch must keep the phx_ref of each meta of {key!r}")
-    return {key: dict(entry) for key, entry in result.items()}
+    presences = {limits.key(key): dict(entry) for key, entry in result.items()}
+    if len(presences) != len(result):
+        raise TypeError("fetch returned two keys that are the same once they are text")
+    return presences
 
 
 def _only(presences: Presences, refs: set[str]) -> Presences:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from roost.aliases import Meta, Presences
 from roost.channels import fastlane
 from roost.channels.channel import Channel
 from roost.channels.patterns import TopicPatterns
-from roost.exceptions import ConfigurationError, InvalidKey
+from roost.exceptions import ConfigurationError
 from roost.presence.changes import Join, Leave, Update
 from roost.presence.last_seen import LastSeenStore
 from roost.presence.listing import PresenceList
@@ -23,7 +23,6 @@ from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import MAX_COUNT
 from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
-from roost.wire.presence import FORBIDDEN_KEYS
 
 __all__ = ["Presence"]
 
@@ -185,16 +184,19 @@ class Presence(Tracking[PresenceRun]):
 
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; use ``update``.
-            InvalidKey: The key is a name of JavaScript's object prototype, or no string.
+            InvalidKey: The key can't be one, see ``check_key``.
+            InvalidName: The topic can't be one.
             PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             TopicFull: The topic's policy admits no further key.
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.
         """
         run = self._current()
+        limits = run.pubsub.name_limits
         if meta is None:
             meta = {"online_at": int(time.time())}
-        return run.track(owner, topic_of(owner, topic), self.check_key(key), meta, hidden=hidden)
+        topic = topic_of(owner, topic, limits)
+        return run.track(owner, topic, limits.key(key), meta, hidden=hidden)
 
     def hide(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
         """Take a presence out of all lists and counts, for which it leaves; return its ref.
@@ -202,7 +204,8 @@ class Presence(Tracking[PresenceRun]):
         Raises:
             NotTracked: The owner does not track this key in this topic.
         """
-        return self._current().hide(owner, topic_of(owner, topic), self.check_key(key))
+        limits = self._limits
+        return self._current().hide(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def show(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
         """Put a hidden presence into the lists and counts, for which it joins; return its ref.
@@ -211,7 +214,8 @@ class Presence(Tracking[PresenceRun]):
             NotTracked: The owner does not track this key in this topic.
             TopicFull: The topic's policy admits no further key.
         """
-        return self._current().show(owner, topic_of(owner, topic), self.check_key(key))
+        limits = self._limits
+        return self._current().show(owner, topic_of(owner, topic, limits), limits.key(key))
 
     async def enter(
         self,
@@ -239,9 +243,9 @@ class Presence(Tracking[PresenceRun]):
             InvalidKey, PayloadError, TopicFull, ChannelClosed, NotStarted: As ``track``.
             NotJoined: The join was not accepted yet.
         """
-        run = self._current()
-        if not run.tracks(channel, channel.topic, self.check_key(key)):
-            self.track(channel, key, meta, hidden=hidden)
+        run, name = self._current(), self._limits.key(key)
+        if not run.tracks(channel, channel.topic, name):
+            self.track(channel, name, meta, hidden=hidden)
         return await run.push_list(channel)
 
     async def push_state(self, channel: Channel[Any]) -> PresenceList:
@@ -263,26 +267,31 @@ class Presence(Tracking[PresenceRun]):
         Args:
             where: A topic, or a channel for its topic.
         """
-        return await self._current().list(_where(where))
+        run = self._current()
+        return await run.list(_topic(where, run))
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:
         """The entry of one key, after ``fetch``; None if it is not there. O(1) without fetch."""
-        return await self._current().get_by_key(_where(where), self.check_key(key))
+        run = self._current()
+        return await run.get_by_key(_topic(where, run), run.pubsub.name_limits.key(key))
 
     def count_users(self, where: str | Channel[Any]) -> int:
         """How many keys are in a topic. O(1)."""
-        return self._current().tracker.count_keys(_where(where))
+        run = self._current()
+        return run.tracker.count_keys(_topic(where, run))
 
     def count_connections(self, where: str | Channel[Any]) -> int:
         """How many presences are in a topic. O(1)."""
-        return self._current().tracker.count_entries(_where(where))
+        run = self._current()
+        return run.tracker.count_entries(_topic(where, run))
 
     def list_hidden(self, where: str | Channel[Any]) -> Presences:
         """Those who hide in a topic: key → ``{"metas": [...]}``, without ``fetch``.
 
         It is for the server's eyes; no client is ever told.
         """
-        return self._current().list_hidden(_where(where))
+        run = self._current()
+        return run.list_hidden(_topic(where, run))
 
     def online(self, keys: Collection[str | int]) -> set[str]:
         """Those of ``keys`` that are anywhere, whatever the topic. O(number of keys asked for).
@@ -292,7 +301,7 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``friends = online.online(friend_ids)``
         """
-        return self._current().online(_checked_keys(keys))
+        return self._current().online(self._keys(keys))
 
     async def last_seen(self, keys: Collection[str | int]) -> dict[str, float]:
         """When keys were last seen in any topic, in unix seconds; unknown ones are missing.
@@ -304,7 +313,7 @@ class Presence(Tracking[PresenceRun]):
             ConfigurationError: There is no ``last_seen_store``.
             Exception: What the store raises.
         """
-        return await self._current().last_seen(set(_checked_keys(keys)))
+        return await self._current().last_seen(set(self._keys(keys)))
 
     def watch(self, of: str | Collection[str | int]) -> Watch:
         """Watch a topic, or people wherever they are: who is there, and what changes from then on.
@@ -322,29 +331,20 @@ class Presence(Tracking[PresenceRun]):
         """
         run = self._current()
         if isinstance(of, str):
-            return run.watch(of)
-        return run.watch(frozenset(self.check_key(key) for key in of))
+            return run.watch(self._limits.topic(of, "of"))
+        return run.watch(frozenset(self._keys(of, "of")))
 
     async def settled(self) -> None:
         """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
         await self._current().settled()
 
-    @staticmethod
-    def check_key(key: str | int) -> str:
-        """Return ``key`` as presences have it, or raise; for use in ``join``, to refuse in time.
-
-        Raises:
-            InvalidKey: The key is a name of JavaScript's object prototype, or no string.
-
-        Example:
-            >>> Presence.check_key(7)
-            '7'
-        """
-        if isinstance(key, int) and not isinstance(key, bool):
-            return str(key)
-        if not isinstance(key, str) or key in FORBIDDEN_KEYS:
-            raise InvalidKey(key)
-        return key
+    def _keys(self, keys: Collection[str | int], argument: str = "keys") -> Sequence[str]:
+        if isinstance(keys, str | bytes | bytearray):  # a collection of characters, or integers
+            raise TypeError(f"expected a collection of keys, got {keys!r}: write [{keys!r}]")
+        if not isinstance(keys, Iterable):
+            raise TypeError(f"expected a collection of keys, got {type(keys).__name__}")
+        limits = self._limits
+        return [limits.key(key, argument) for key in keys]
 
     # Life.
 
@@ -360,7 +360,15 @@ class Presence(Tracking[PresenceRun]):
                 f"missing {name}.init callback for client state: handle_metas needs a first one"
             )
         self._patterns = _patterns_of(self)  # an instance may have policies of its own
+        for name in ("state_event", "diff_event", "count_event"):
+            setattr(self, name, pubsub.name_limits.event(getattr(self, name), name))
         return await PresenceRun.start(self, pubsub)
+
+
+def _topic(where: str | Channel[Any], run: PresenceRun) -> str:
+    if not isinstance(where, str) and isinstance(where, Channel):
+        return where.topic
+    return run.pubsub.name_limits.topic(where, "where")
 
 
 def _patterns_of(presence: Presence | type[Presence]) -> TopicPatterns[Policy]:
@@ -368,13 +376,3 @@ def _patterns_of(presence: Presence | type[Presence]) -> TopicPatterns[Policy]:
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"the policy of {pattern!r} must be a Policy, got {policy!r}")
     return TopicPatterns(presence.policies)
-
-
-def _checked_keys(keys: Collection[str | int]) -> list[str]:
-    if isinstance(keys, str):
-        raise TypeError(f"expected a collection of keys, got {keys!r}: write [{keys!r}]")
-    return [Presence.check_key(key) for key in keys]
-
-
-def _where(where: str | Channel[Any]) -> str:
-    return where if isinstance(where, str) else where.topic

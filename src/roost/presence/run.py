@@ -65,7 +65,7 @@ class PresenceRun:
         self._tasks = Tasks(self.loop)
         self._owned = OwnedTracker(pubsub, presence.name, self._changed, self._grace_of)
         self.tracker = self._owned.protocol
-        self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn)
+        self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn, pubsub.name_limits)
         self.metas = MetasHandler(presence) if defined("handle_metas") else None
         # Of topics where somebody is, or of which something is untold.
         self._announcers: dict[str, Announcer] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from roost.aliases import Meta
@@ -35,8 +36,8 @@ class TrackJoins:
             ``socket.store``, ``("session", name)`` the session, ``("assigns", name)`` the channel's
             assigns, ``("params", name)`` the parameters of the join, or else of the connect. A
             name alone is one of the session. A function of the channel returns the key, or None.
-            What is found nowhere is ``socket.browser_id``. Only the client vouches for that one
-            and for ``params``.
+            What is found is text, an integer or a UUID; what is found nowhere is
+            ``socket.browser_id``. Only the client vouches for that one and for ``params``.
         push_state: Push the client the list of the channel's topic once it has joined.
         meta: A function of the channel that returns the meta; by default
             ``{"online_at": unix seconds}``.
@@ -63,7 +64,7 @@ class TrackJoins:
         self._pushes_state = push_state
         self._meta = meta
         # Keys of topics subscribed to, since what they were found by may change before the stop.
-        self._keys: WeakKeyDictionary[Channel[Any], dict[str, str]] = WeakKeyDictionary()
+        self._keys: WeakKeyDictionary[Channel[Any], dict[str, Any]] = WeakKeyDictionary()
 
     def start(self, channel: Channel[Any], topic: str) -> None:
         """Track ``channel`` in ``topic``; a key that it tracks there already is left as it is."""
@@ -85,9 +86,12 @@ class TrackJoins:
         key = self._keys.get(channel, {}).pop(topic, None)
         self.presence.untrack(channel, self._key(channel) if key is None else key, topic=topic)
 
-    def _key(self, channel: Channel[Any]) -> str:
+    def _key(self, channel: Channel[Any]) -> Any:
+        """What to track, which ``track`` makes a key of, or refuses."""
         found = self._find(channel)
-        return channel.socket.browser_id if found is None or found is False else str(found)
+        if found is None or found is False:
+            return _from_client(channel, channel.socket.browser_id)
+        return str(found) if isinstance(found, UUID) else found
 
     async def _push_state(self, channel: Channel[Any]) -> None:
         if not channel.is_joined:  # a loop with eager tasks: the reply is written in this tick
@@ -142,8 +146,12 @@ def _in_params(channel: Channel[Any], name: str) -> Any:
     value = params.get(name)
     if value is None or value is False:
         return None
+    return _from_client(channel, value)
+
+
+def _from_client(channel: Channel[Any], key: Any) -> str:
     try:
-        return Presence.check_key(value)
+        return channel._runner.name_limits.key(key)
     except InvalidKey as error:
         raise JoinRefused({"reason": "invalid key"}) from error
 

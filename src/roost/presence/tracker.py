@@ -75,16 +75,21 @@ class Tracker(Tracking["TrackerRun"]):
 
     def list(self, topic: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """The (key, meta) of everybody in a topic, key by key."""
+        topic = self._limits.topic(topic)
         return [_decoded(entry) for entry in self._current().owned.protocol.list(topic)]
 
     def get_by_key(self, topic: str, key: str | int) -> Sequence[dict[str, Any]]:
         """The metas of one key, in the order of their arrival. O(1)."""
-        entries = self._current().owned.protocol.get_by_key(topic, self.check_key(key))
+        limits = self._limits
+        protocol = self._current().owned.protocol
+        entries = protocol.get_by_key(limits.topic(topic), limits.key(key))
         return [decode_meta(entry.meta) for entry in entries]
 
     def is_tracked(self, owner: Owner, key: str | int, *, topic: str | None = None) -> bool:
         """Whether ``owner`` tracks ``key``."""
-        return self._current().owned.tracks(owner, topic_of(owner, topic), self.check_key(key))
+        limits = self._limits
+        owned = self._current().owned
+        return owned.tracks(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def send(self, message: Any) -> None:
         """Give ``handle_info`` a message, behind what waits already; works from any thread.
@@ -104,11 +109,11 @@ class Tracker(Tracking["TrackerRun"]):
 
     def subscribe(self, topic: str) -> None:
         """Receive the broadcasts of a topic in ``handle_info``; twice is once."""
-        self._current().subscribe(topic)
+        self._current().subscribe(self._limits.topic(topic))
 
     def unsubscribe(self, topic: str) -> None:
         """Receive them no longer."""
-        self._current().unsubscribe(topic)
+        self._current().unsubscribe(self._limits.topic(topic))
 
     async def settled(self) -> None:
         """Wait until every diff and message was handled; for tests."""

@@ -10,7 +10,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from roost.aliases import Meta
 from roost.channels.channel import Channel
-from roost.exceptions import ConfigurationError, InvalidKey, NotStarted
+from roost.exceptions import ConfigurationError, NotStarted
+from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name
 from roost.presence.owner import Lease, Owner
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
@@ -42,10 +43,14 @@ class Tracking(ABC, Generic[Run]):
     Args:
         name: What it is called between nodes: the same on all of them, and different from the
             others of its PubSub. By default the name of its class.
+
+    Raises:
+        ConfigurationError: A name that is no text, or has over 255 bytes.
     """
 
     def __init__(self, *, name: str | None = None) -> None:
-        self.name = type(self).__name__ if name is None else name
+        name = type(self).__name__ if name is None else name
+        self.name = configured_name(name, "name", MAX_NAME_SIZE)
         self._run: Run | None = None
         self._users = 0
         self._lock = LoopLock()
@@ -70,18 +75,21 @@ class Tracking(ABC, Generic[Run]):
 
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; use ``update``.
-            InvalidKey: The key is no string.
+            InvalidKey: The key can't be one.
+            InvalidName: The topic can't be one.
             PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             ChannelClosed: The channel has ended.
             NotStarted: It is not running.
         """
         run = self._current()
+        limits = run.pubsub.name_limits
         meta = {} if meta is None else meta
-        return run.track(owner, topic_of(owner, topic), self.check_key(key), meta)
+        return run.track(owner, topic_of(owner, topic, limits), limits.key(key), meta)
 
     def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
         """Let a presence leave; nothing happens if there is none."""
-        self._current().untrack(owner, topic_of(owner, topic), self.check_key(key))
+        limits = self._limits
+        self._current().untrack(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def update(
         self,
@@ -107,7 +115,9 @@ class Tracking(ABC, Generic[Run]):
             NotTracked: The owner does not track this key in this topic; use ``track``.
             PayloadError: The new meta is not a JSON object, or has over 65,536 bytes.
         """
-        return self._current().update(owner, topic_of(owner, topic), self.check_key(key), meta)
+        limits = self._limits
+        topic = topic_of(owner, topic, limits)
+        return self._current().update(owner, topic, limits.key(key), meta)
 
     @asynccontextmanager
     async def lease(
@@ -118,25 +128,31 @@ class Tracking(ABC, Generic[Run]):
         Example:
             ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
         """
-        lease = Lease(self, topic, self.check_key(key))
-        self.track(lease, key, meta, topic=topic)
+        limits = self._limits
+        lease = Lease(self, limits.topic(topic), limits.key(key))
+        self.track(lease, lease.key, meta, topic=lease.topic)
         try:
             yield lease
         finally:
             lease.end()
 
     @staticmethod
-    def check_key(key: str | int) -> str:
-        """Return ``key`` as it is tracked.
+    def check_key(key: str | int, limits: NameLimits = DEFAULT_LIMITS) -> str:
+        """Return ``key`` as it is tracked, or raise; for use in ``join``, to refuse in time.
+
+        Args:
+            key: Text, or an integer, which becomes a string.
+            limits: Those of the PubSub, if it has others than the default.
 
         Raises:
-            InvalidKey: The key is no string.
+            InvalidKey: It is a name of JavaScript's object prototype, too long, no Unicode text, or
+                neither text nor an integer.
+
+        Example:
+            >>> Tracking.check_key(7)
+            '7'
         """
-        if isinstance(key, int) and not isinstance(key, bool):
-            return str(key)
-        if not isinstance(key, str):
-            raise InvalidKey(key)
-        return key
+        return limits.key(key)
 
     # Life.
 
@@ -182,6 +198,10 @@ class Tracking(ABC, Generic[Run]):
             finally:
                 await self.stop()
 
+    @property
+    def _limits(self) -> NameLimits:
+        return self._current().pubsub.name_limits
+
     def _current(self) -> Run:
         if self._run is None:
             raise NotStarted(
@@ -191,10 +211,10 @@ class Tracking(ABC, Generic[Run]):
         return self._run
 
 
-def topic_of(owner: Owner, topic: str | None) -> str:
+def topic_of(owner: Owner, topic: str | None, limits: NameLimits) -> str:
     """The topic given, or else the owner's own."""
     if topic is not None:
-        return topic
+        return limits.topic(topic)
     if isinstance(owner, Channel):
         return owner.topic
     raise TypeError(f"topic is needed: {type(owner).__name__} has no topic of its own")

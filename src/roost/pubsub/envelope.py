@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from roost.exceptions import InvalidMessage, PayloadError
+from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, is_short
 from roost.strict_json import DECODE_ERRORS
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
@@ -68,12 +69,39 @@ def encode_envelope(envelope: Envelope) -> bytes:
         raise PayloadError(f"can't send {type(message).__name__} to other nodes") from error
 
 
-def decode_envelope(data: bytes) -> Envelope:
+def decode_envelope(data: bytes, limits: NameLimits = DEFAULT_LIMITS) -> Envelope:
     """Return the envelope; its payload is checked as JSON, since browsers will trust it.
 
+    Args:
+        data: The bytes.
+        limits: How long its names may be.
+
     Raises:
-        InvalidMessage: The bytes are no envelope, or one of another format.
+        InvalidMessage: The bytes are no envelope, one of another format, or with a name that is
+            too long.
     """
+    envelope = _decode_envelope(data)
+    message = envelope.message
+    event = message.event if type(message) is Broadcast else ""
+    dispatcher = envelope.dispatcher or ""
+    # A character has at most four bytes: nearly all pass by this, without being measured.
+    if (
+        4 * len(envelope.topic) > limits.max_topic_size
+        or 4 * len(event) > limits.max_event_size
+        or 4 * len(dispatcher) > MAX_NAME_SIZE
+    ):
+        _check_name("topic", envelope.topic, limits.max_topic_size)
+        _check_name("event", event, limits.max_event_size)
+        _check_name("dispatcher", dispatcher, MAX_NAME_SIZE)
+    return envelope
+
+
+def _check_name(kind: str, name: str, max_size: int) -> None:
+    if not is_short(name, max_size):
+        raise InvalidMessage(f"a name of at most {max_size} bytes as {kind}")
+
+
+def _decode_envelope(data: bytes) -> Envelope:
     try:
         fields = _decode(data)
         if fields[:1] != [FORMAT_VERSION]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from roost.pubsub.adapter import LinkEvents
-from roost.pubsub.names import default_node_name
+from roost.pubsub.names import NodeName
 
 __all__ = ["LocalAdapter"]
 
@@ -19,12 +19,17 @@ class LocalAdapter:
     """
 
     def __init__(self, node_name: str | None = None) -> None:
-        self.node_name = node_name or default_node_name()
+        self._name = NodeName(node_name)
         self.link = ""
         self.reaches_others = False
         self.is_attached = True
         self.is_lonely = False
         self.counters: Counter[str] = Counter()
+
+    @property
+    def node_name(self) -> str:
+        """Unique name of this node."""
+        return str(self._name)
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         pass

@@ -11,6 +11,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
+from roost.naming import (
+    DEFAULT_LIMITS,
+    MAX_NAME_SIZE,
+    NameLimits,
+    configured_name,
+    is_short,
+    make_name,
+)
 from roost.pubsub.adapter import Adapter
 from roost.pubsub.envelope import Envelope, decode_envelope, encode_envelope
 from roost.pubsub.loop_lock import LoopLock
@@ -25,6 +33,7 @@ from roost.pubsub.replicator import Replicator, check_node_name
 from roost.pubsub.urls import adapter_for
 from roost.strict_json import EncodeHook, JsonEncoder
 from roost.tracker.options import ReplicationOptions
+from roost.wire.messages import Broadcast
 
 __all__ = ["PubSub"]
 
@@ -62,6 +71,7 @@ class PubSub:
         dispatchers: Name → dispatcher, the same on every node, for broadcasts with a dispatcher
             of your own.
         replication: The periods of its trackers; the same on every node.
+        name_limits: How long topics, keys, events and statuses may be; the same on every node.
 
     Raises:
         ConfigurationError: A URL that can't work, or whose engine is not installed.
@@ -83,6 +93,7 @@ class PubSub:
         encode_hook: EncodeHook | None = None,
         dispatchers: Mapping[str, Dispatcher] | None = None,
         replication: ReplicationOptions | None = None,
+        name_limits: NameLimits = DEFAULT_LIMITS,
     ) -> None:
         if adapter is None or isinstance(adapter, str):
             adapter = adapter_for(adapter, node_name)
@@ -92,9 +103,12 @@ class PubSub:
         self.encoder = JsonEncoder(encode_hook)
         self.counters: Counter[str] = Counter()
         """What was dropped and why: reason → how often."""
+        self.name_limits = name_limits
         self._replication = replication or ReplicationOptions()
-        self._dispatchers: dict[str, Dispatcher] = dict(dispatchers or {})
-        self._names = {dispatcher: name for name, dispatcher in self._dispatchers.items()}
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._names: dict[Dispatcher, str] = {}
+        for name, dispatcher in (dispatchers or {}).items():
+            self.add_dispatcher(name, dispatcher)
         self._run: _Run | None = None
         self._lock = LoopLock()
 
@@ -121,7 +135,9 @@ class PubSub:
                 run = _Run()
                 check_node_name(self.adapter.node_name)  # before anything is open
                 await self.adapter.start(self._receive, _Links(run))
-                run.replicator = Replicator(self.adapter, self._send_tracker, self._replication)
+                run.replicator = Replicator(
+                    self.adapter, self._send_tracker, self._replication, self.name_limits
+                )
                 self._run = run
             run.users += 1
 
@@ -206,9 +222,12 @@ class PubSub:
             topic: No wildcards.
             subscriber: Called with each message on the loop's thread; it must not block or raise.
             metadata: For dispatchers.
+
+        Raises:
+            InvalidName: The topic can't be one.
         """
         self.check_thread("subscribe")
-        subscription = Subscription(topic, subscriber, metadata)
+        subscription = Subscription(self.name_limits.topic(topic), subscriber, metadata)
         self._current().registry.add(subscription)
         return subscription
 
@@ -225,7 +244,7 @@ class PubSub:
 
     def subscriptions(self, topic: str) -> tuple[Subscription, ...]:
         """The subscriptions to a topic on this node."""
-        return self._current().registry.subscriptions(topic)
+        return self._current().registry.subscriptions(self.name_limits.topic(topic))
 
     # Broadcasts.
 
@@ -249,13 +268,12 @@ class PubSub:
 
         Raises:
             PayloadError: The message can't be sent to other nodes; nobody got it.
+            InvalidName: The topic can't be one, or the event of a ``Broadcast``.
             ConfigurationError: The dispatcher has no name.
             NotStarted, WrongThread: As ``check_thread``.
         """
-        self.check_thread("broadcast")
-        if self.adapter.reaches_others:
-            self.adapter.publish(_BROADCAST + self._envelope(topic, message, dispatcher))
-        self.local_broadcast(topic, message, sender=sender, dispatcher=dispatcher)
+        topic, message = self._named(topic, message)
+        self.publish(topic, message, sender=sender, dispatcher=dispatcher)
 
     def broadcast_from(
         self,
@@ -277,10 +295,8 @@ class PubSub:
         dispatcher: Dispatcher = deliver_to_all,
     ) -> None:
         """Publish to the subscribers on this node only."""
-        self.check_thread("broadcast")
-        subscriptions = self._current().registry.subscriptions(topic)
-        if subscriptions:
-            dispatcher(subscriptions, sender, message)
+        topic, message = self._named(topic, message)
+        self.publish(topic, message, sender=sender, dispatcher=dispatcher, is_local=True)
 
     def direct_broadcast(
         self,
@@ -293,19 +309,55 @@ class PubSub:
         """Publish to the subscribers on one node; nothing happens if there is no such node.
 
         Raises:
+            InvalidName: As ``broadcast``, or no node can have such a name.
             PayloadError, ConfigurationError, NotStarted, WrongThread: As ``broadcast``.
         """
+        topic, message = self._named(topic, message)
+        node_name = make_name(node_name, "node_name", MAX_NAME_SIZE)
         self.check_thread("broadcast")
         if node_name == self.node_name:
-            self.local_broadcast(topic, message, dispatcher=dispatcher)
+            self.publish(topic, message, dispatcher=dispatcher, is_local=True)
         elif self.adapter.reaches_others:
             data = _BROADCAST + self._envelope(topic, message, dispatcher)
             self.adapter.publish_to(node_name, data)
 
+    def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        sender: Subscriber | None = None,
+        dispatcher: Dispatcher = deliver_to_all,
+        is_local: bool = False,
+    ) -> None:
+        """``broadcast``, for callers within roost whose names are made already."""
+        self.check_thread("broadcast")
+        if not is_local and self.adapter.reaches_others:
+            self.adapter.publish(_BROADCAST + self._envelope(topic, message, dispatcher))
+        subscriptions = self._current().registry.subscriptions(topic)
+        if subscriptions:
+            dispatcher(subscriptions, sender, message)
+
     def add_dispatcher(self, name: str, dispatcher: Dispatcher) -> None:
-        """Make a dispatcher known under the name that other nodes use for it."""
+        """Make a dispatcher known under the name that other nodes use for it.
+
+        Raises:
+            ConfigurationError: The name can't be one.
+        """
+        name = configured_name(name, "dispatchers", MAX_NAME_SIZE)
         self._dispatchers[name] = dispatcher
         self._names[dispatcher] = name
+
+    def _named(self, topic: str, message: Any) -> tuple[str, Any]:
+        """A topic and a message as they are given, with names that are made."""
+        limits = self.name_limits
+        if isinstance(message, Broadcast):
+            message = Broadcast(
+                limits.topic(message.topic, "message.topic"),
+                limits.event(message.event, "message.event"),
+                message.payload,
+            )
+        return limits.topic(topic), message
 
     def _envelope(self, topic: str, message: Any, dispatcher: Dispatcher) -> bytes:
         name = None if dispatcher is deliver_to_all else self._names.get(dispatcher)
@@ -335,7 +387,7 @@ class PubSub:
 
     def _receive_broadcast(self, data: bytes) -> None:
         try:
-            envelope = decode_envelope(data)
+            envelope = decode_envelope(data, self.name_limits)
         except InvalidMessage as error:
             self._drop("invalid_envelope", error)
             return
@@ -345,7 +397,7 @@ class PubSub:
             self._drop("unknown_dispatcher", f"nobody here knows its dispatcher {name!r}")
             return
         try:
-            self.local_broadcast(envelope.topic, envelope.message, dispatcher=dispatcher)
+            self.publish(envelope.topic, envelope.message, dispatcher=dispatcher, is_local=True)
         except Exception as error:  # a message that is none for this dispatcher, say
             self._drop("failed_dispatch", error)
 
@@ -370,7 +422,7 @@ class _Links:
 
     def link_up(self, node_name: str, link: str) -> None:
         # Whoever is there before we are hears our hello.
-        if self._run.replicator is not None:
+        if self._run.replicator is not None and is_short(node_name) and is_short(link):
             self._run.replicator.link_up(node_name, link)
 
     def link_down(self, link: str) -> None:

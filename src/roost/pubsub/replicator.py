@@ -3,6 +3,11 @@
 There is one for each run of a ``PubSub``. Its trackers share one slice, and the conversation with
 other nodes; without other nodes there is nobody to talk to. What one message changes is changed in
 all trackers and topics before any of them is told.
+
+Whatever goes wrong in here loses itself only. A message that can't be encoded or handed over, an
+application that raises when it is told, a rule that fails: each is contained, counted and logged,
+and the timer is set in any case, since a node without its timer is silent for ever. For a minute
+after it ``is_failing`` says so.
 """
 
 from __future__ import annotations
@@ -19,13 +24,15 @@ from typing import Final, TypeAlias, TypedDict
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import ConfigurationError
+from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name
 from roost.pubsub.adapter import Adapter
 from roost.strict_json import JsonEncoder
 from roost.tracker.messages import encode_message
-from roost.tracker.node import RENAMED
+from roost.tracker.node import RENAMED, Envelope
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import TrackerEvent, TrackerProtocol
 from roost.tracker.replication import (
+    ClusterEvent,
     Namesake,
     PeerDown,
     PeerGone,
@@ -40,21 +47,26 @@ logger = logging.getLogger("roost.cluster")
 
 MEETING: Final = 0.3  # seconds in which nodes that start together meet
 SLEPT: Final = 0.5  # seconds that a timer may be late before this process has slept
+FAILING_PERIOD: Final = 60.0  # seconds after a failure in which the node counts as failing
+LOG_PERIOD: Final = 10.0  # seconds between two failures of a kind that are logged
+RETRY_PERIOD: Final = 1.0  # seconds until the timer rings again after it failed
 
 Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
 
 
-def check_node_name(name: str) -> None:
-    """Raise if a node can't be given this name.
+def check_node_name(name: str) -> str:
+    """Return the name that a node is given, if it can be one.
 
     Raises:
-        ConfigurationError: It looks like one that a node takes itself.
+        ConfigurationError: It is no name, or looks like one that a node takes itself.
     """
+    name = configured_name(name, "node_name", MAX_NAME_SIZE)
     if RENAMED in name:
         raise ConfigurationError(
             f"the node's name {name!r} has a {RENAMED!r}, which only a name that a node takes "
             "itself has"
         )
+    return name
 
 
 class PeerHealth(TypedDict):
@@ -80,6 +92,7 @@ class Replicator:
         adapter: The way to other nodes; it has started.
         send: Takes the bytes for a node, or for all others if its name is None.
         options: The periods.
+        name_limits: How long the names of what other nodes track may be.
     """
 
     def __init__(
@@ -87,17 +100,22 @@ class Replicator:
         adapter: Adapter,
         send: Callable[[str | None, bytes], None],
         options: ReplicationOptions,
+        name_limits: NameLimits = DEFAULT_LIMITS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._send = send
-        self._given_name = adapter.node_name
+        self._given_name = check_node_name(adapter.node_name)
         # Unix microseconds: they order the lives of one name.
         origin = OriginId(self._given_name, time.time_ns() // 1_000, secrets.randbits(64))
         self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
         self._timer: asyncio.Handle | None = None
         self._rings_at = 0.0
+        self._rests_until = 0.0  # a step failed
         self._is_flush_set = False
         self._awaited: asyncio.Event | None = None  # that all is held which others have
+        self._failures: Counter[str] = Counter()
+        self._failed_at: float | None = None
+        self._logged_at: dict[str, float] = {}  # by kind of failure
         self._protocol: ReplicationProtocol | None = None
         if not adapter.reaches_others:
             self._own = Slice(origin, log_count=0)  # nobody will ask what changed
@@ -109,7 +127,8 @@ class Replicator:
             new_nonce=lambda: secrets.randbits(64),
             now=self._loop.time(),
             options=options,
-            link=adapter.link,
+            link=configured_name(adapter.link, "link", MAX_NAME_SIZE),
+            name_limits=name_limits,
         )
         self._settle(self._protocol)
 
@@ -121,7 +140,7 @@ class Replicator:
         Args:
             name: The same on all nodes; no other tracker of this node has it.
             encoder: Encodes metas.
-            tell: Called with the events of each change, at once; it must not raise.
+            tell: Called with the events of each change, at once.
 
         Raises:
             ConfigurationError: A tracker of that name runs here.
@@ -156,48 +175,48 @@ class Replicator:
             self._set_timer(self._protocol)
 
     def _tell(self) -> None:
-        told = [(tell, tracker.events()) for tracker, tell in self._trackers.values()]
-        for tell, events in told:
+        told = [(each.name, tell, each.events()) for each, tell in self._trackers.values()]
+        for name, tell, events in told:
             if events:
-                tell(events)
+                try:
+                    tell(events)
+                except (Exception, asyncio.CancelledError) as error:  # of the application
+                    self._failed("untold", f"telling {name!r} of changes failed", error)
 
     # Other nodes.
 
     def receive(self, data: bytes) -> None:
         """A message of another node's trackers."""
         if self._protocol is not None:
-            self._protocol.receive_data(data, self._loop.time())
-            self._settle(self._protocol)
+            protocol = self._protocol
+            self._do(protocol, "receive", lambda now: protocol.receive_data(data, now))
 
     def link_up(self, node_name: str, link: str) -> None:
         logger.info("%s can be reached (link %s)", node_name, link)
         if self._protocol is not None:
-            self._protocol.link_up(node_name, self._loop.time())
-            self._settle(self._protocol)
+            protocol = self._protocol
+            self._do(protocol, "link_up", lambda now: protocol.link_up(node_name, now))
 
     def link_down(self, link: str) -> None:
         logger.info("link %s is gone", link)
         if self._protocol is not None:
-            self._protocol.link_down(link, self._loop.time())
-            self._settle(self._protocol)
+            protocol = self._protocol
+            self._do(protocol, "link_down", lambda now: protocol.link_down(link, now))
 
     def detached(self) -> None:
         logger.warning("this node is cut off from the others: what they have is shown as it was")
         if self._protocol is not None:
-            self._protocol.detached(self._loop.time())
-            self._settle(self._protocol)
+            self._do(self._protocol, "detached", self._protocol.detached)
 
     def attached(self) -> None:
         logger.info("this node can reach others again")
         if self._protocol is not None:
-            self._protocol.attached(self._loop.time())
-            self._settle(self._protocol)
+            self._do(self._protocol, "attached", self._protocol.attached)
 
     def close(self) -> None:
         """Say goodbye: what this node tracks is gone for the others at once."""
         if self._protocol is not None:
-            self._protocol.close(self._loop.time())
-            self._settle(self._protocol)
+            self._do(self._protocol, "close", self._protocol.close)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -237,8 +256,21 @@ class Replicator:
 
     @property
     def counters(self) -> Counter[str]:
-        """What was dropped of other nodes' messages and why: reason → how often."""
-        return Counter() if self._protocol is None else self._protocol.counters
+        """What was dropped and why: reason → how often.
+
+        Of other nodes' messages: ``unsound``, ``unsound_row`` and ``unknown_kind``. Of this node's
+        own ones: ``unsendable``. What failed here and should not have: ``untold``, a tracker that
+        could not be told of changes, and ``failed``, a step of the replication.
+        """
+        if self._protocol is None:
+            return +self._failures
+        return self._protocol.counters + self._failures
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether something failed in the last minute, and other nodes may lack what it was."""
+        failed_at = self._failed_at
+        return failed_at is not None and self._loop.time() - failed_at < FAILING_PERIOD
 
     @property
     def node_name(self) -> str:
@@ -280,39 +312,79 @@ class Replicator:
 
     # The machinery.
 
+    def _do(self, protocol: ReplicationProtocol, what: str, step: Callable[[float], None]) -> None:
+        """Give the protocol an input, and do what follows."""
+        try:
+            step(self._loop.time())
+        except Exception as error:
+            self._failed("failed", f"a step of the replication failed: {what}", error)
+            # What is due may be still due: not at once again, or nothing else would be done here.
+            self._rests_until = self._loop.time() + RETRY_PERIOD
+        self._settle(protocol)
+
     def _settle(self, protocol: ReplicationProtocol) -> None:
         """Do what follows from any input: send, tell, log, and set the timer."""
-        for envelope in protocol.messages_to_send():
-            self._send(envelope.to, encode_message(envelope.message))
-        self._tell()
-        for event in protocol.events():
-            match event:
-                case PeerUp(origin):
-                    logger.info("node %s is up", origin.name)
-                case PeerDown(origin):
-                    logger.warning("node %s is down: what it tracks is hidden", origin.name)
-                case PeerGone(origin):
-                    logger.info("node %s is gone", origin.name)
-                case Renamed(old, new):
-                    logger.error(
-                        "two nodes are called %r: this one goes on as %r; give each a name of its "
-                        "own",
-                        old,
-                        new,
-                    )
-                case Namesake(origin):
-                    logger.error(
-                        "two nodes are called %r: the other one goes on as %r; give each a name of "
-                        "its own",
-                        self._given_name,
-                        origin.name,
-                    )
-        self._set_timer(protocol)
+        try:
+            for envelope in protocol.messages_to_send():
+                self._send_out(envelope)
+            self._tell()
+            for event in protocol.events():
+                self._log(event)
+        finally:
+            self._set_timer(protocol)
         if self._awaited is not None and self._is_current(protocol):
             self._awaited.set()
 
+    def _send_out(self, envelope: Envelope) -> None:
+        try:
+            self._send(envelope.to, encode_message(envelope.message))
+        except Exception as error:
+            what = type(envelope.message).__name__
+            to = "all nodes" if envelope.to is None else f"node {envelope.to!r}"
+            self._failed(
+                "unsendable", f"can't send {what} to {to}: it is lost, and they may lack it", error
+            )
+
+    def _log(self, event: ClusterEvent) -> None:
+        match event:
+            case PeerUp(origin):
+                logger.info("node %s is up", origin.name)
+            case PeerDown(origin):
+                logger.warning("node %s is down: what it tracks is hidden", origin.name)
+            case PeerGone(origin):
+                logger.info("node %s is gone", origin.name)
+            case Renamed(old, new):
+                logger.error(
+                    "two nodes are called %r: this one goes on as %r; give each a name of its own",
+                    old,
+                    new,
+                )
+            case Namesake(origin):
+                logger.error(
+                    "two nodes are called %r: the other one goes on as %r; give each a name of "
+                    "its own",
+                    self._given_name,
+                    origin.name,
+                )
+
+    def _failed(self, kind: str, what: str, error: BaseException) -> None:
+        """Note a failure; it is logged now and then only, as it may come again at once."""
+        now = self._loop.time()
+        self._failed_at = now
+        self._failures[kind] += 1
+        logged_at = self._logged_at.get(kind)
+        if logged_at is None or now - logged_at >= LOG_PERIOD:
+            self._logged_at[kind] = now
+            logger.error("%s (%d so far)", what, self._failures[kind], exc_info=error)
+
     def _set_timer(self, protocol: ReplicationProtocol) -> None:
-        at = protocol.next_timer()
+        try:
+            at = protocol.next_timer()
+        except Exception as error:
+            self._failed("failed", "a step of the replication failed: next_timer", error)
+            at = self._loop.time() + RETRY_PERIOD
+        if at is not None:
+            at = max(at, self._rests_until)
         if self._timer is not None:
             if at is not None and self._rings_at <= at:
                 return  # when it rings, it is set anew
@@ -333,5 +405,4 @@ class Replicator:
             self._ring(now + SLEPT / 10, protocol)
             return
         self._is_flush_set = False
-        protocol.handle_timer(now)
-        self._settle(protocol)
+        self._do(protocol, "handle_timer", protocol.handle_timer)

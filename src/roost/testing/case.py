@@ -21,7 +21,7 @@ from roost.channels.connection import Connection
 from roost.channels.router import Route, Router
 from roost.channels.runner import ChannelRunner
 from roost.channels.socket import ConnectInfo, Socket
-from roost.exceptions import JoinRefused
+from roost.exceptions import InvalidName, JoinRefused
 from roost.strict_json import JsonEncoder, decode_json
 from roost.testing.matching import matches
 from roost.testing.transport import Received, RecordingTransport, describe
@@ -86,8 +86,11 @@ class ChannelCase:
         if result is not None:
             raise TypeError(f"connect returned {result!r}: expected None, or ConnectRefused raised")
         id: Any = context.run(instance.id)
-        if not isinstance(id, str | None):
-            raise TypeError(f"id returned {id!r}: expected a string or None")
+        if id is not None:
+            try:
+                id = self.endpoint.pubsub.name_limits.topic(id, "id")
+            except InvalidName as error:
+                raise TypeError(f"id returned {id!r}: expected a string or None") from error
         return self._add(ClientCase(self, instance, id, context))
 
     def client(self, socket: Socket, *, id: str | None = None) -> ClientCase:

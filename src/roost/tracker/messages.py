@@ -8,6 +8,7 @@ for ever, so that nodes of all versions know of each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from sys import intern
 from typing import Final, TypeAlias
@@ -18,6 +19,7 @@ from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range
 from roost.exceptions import InvalidMessage
+from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, RESERVED_KEYS, NameLimits, is_short
 from roost.strict_json import DECODE_ERRORS, decode_json
 
 __all__ = [
@@ -46,6 +48,7 @@ VERSIONS: Final = (1, 1)
 LAST_KIND: Final = 10  # of this version
 MAX_KIND: Final = 127  # what MessagePack says in one byte
 MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
+MAX_NODE_NAME_SIZE: Final = MAX_NAME_SIZE + 17  # bytes: a name that a node took itself has more
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
 MAX_PART_SIZE: Final = 262_144  # bytes of texts and metas in one part, the last entry excluded
 
@@ -255,8 +258,21 @@ def encode_message(message: TrackerMessage) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_message(data: bytes) -> TrackerMessage | None:
+def decode_message(
+    data: bytes,
+    *,
+    limits: NameLimits = DEFAULT_LIMITS,
+    counters: Counter[str] | None = None,
+) -> TrackerMessage | None:
     """The message in ``data``; None if it is of a kind that only later versions know.
+
+    A row whose names are too long, or whose key clients can't have, is left out: its origin may be
+    of an older version, or have other limits, and the rest of what it tracks is to be seen.
+
+    Args:
+        data: The bytes.
+        limits: How long the names of rows may be.
+        counters: Where rows that are left out are counted, as ``unsound_row``.
 
     Raises:
         InvalidMessage: It is no message.
@@ -268,12 +284,32 @@ def decode_message(data: bytes) -> TrackerMessage | None:
         _check_origin(message.sender)
         match message:
             case Changes(sender, part):
-                _check_part(part, sender)
-            case Transfer(_, origin, _, part):
+                sound = _sound_rows(part, limits, counters)
+                if sound is not part:
+                    message = Changes(sender, sound)
+                _check_part(sound, sender)
+            case Transfer(sender, origin, number, part):
                 _check_origin(origin)
-                _check_part(part, origin)
+                sound = _sound_rows(part, limits, counters)
+                if sound is not part:
+                    message = Transfer(sender, origin, number, sound)
+                _check_part(sound, origin)
             case Superseded(_, highest):
                 _check_origin(highest)
+            case Heartbeat(_, _, _, _, link) | Hello(_, _, _, link):
+                _check_name(link)
+            case Digest(_, seqs, closed):
+                for origin, _ in seqs:
+                    _check_name(origin.name)
+                for origin in closed:
+                    _check_name(origin.name)
+            case Request(_, origin):
+                _check_name(origin.name)
+            case Probe(_, target, _, via):
+                _check_name(target.name)
+                _check_name(via or "")
+            case Alive(_, asker):
+                _check_name(asker)
     except DECODE_ERRORS as error:
         raise InvalidMessage("a tracker's message", str(error)) from error
     return message
@@ -289,8 +325,36 @@ def _decode_kind(data: bytes) -> int:
 
 def _check_origin(origin: OriginId) -> None:
     """Refs spell the nonce, and the next life counts on from the incarnation."""
+    _check_name(origin.name)
     if not (0 <= origin.incarnation < MAX_INCARNATION and origin.nonce >= 0):
         raise ValueError(f"not an id: {origin!r}")
+
+
+def _check_name(name: str) -> None:
+    """The name of a node or link is remembered for as long as anybody asks for it."""
+    if not is_short(name, MAX_NODE_NAME_SIZE):
+        raise ValueError(f"a name of {len(name.encode())} bytes")
+
+
+def _sound_rows(part: Part, limits: NameLimits, counters: Counter[str] | None) -> Part:
+    """The part without rows whose names can't be shown to clients."""
+    # A character has at most four bytes: nearly all rows pass by this, without being measured.
+    topic_length, key_length = limits.max_topic_size // 4, limits.max_key_size // 4
+    name_length = MAX_NAME_SIZE // 4
+    sound = [
+        row
+        for row in part.added
+        if row.key not in RESERVED_KEYS
+        and (len(row.topic) <= topic_length or is_short(row.topic, limits.max_topic_size))
+        and (len(row.key) <= key_length or is_short(row.key, limits.max_key_size))
+        and (len(row.tracker) <= name_length or is_short(row.tracker))
+    ]
+    left_out_count = len(part.added) - len(sound)
+    if not left_out_count:
+        return part
+    if counters is not None:
+        counters["unsound_row"] += left_out_count
+    return msgspec.structs.replace(part, added=tuple(sound))
 
 
 def _check_part(part: Part, origin: OriginId) -> None:

@@ -27,7 +27,7 @@ from roost.crdt.entry import Entry
 from roost.crdt.index import OwnerIndex, TopicIndex
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
-from roost.exceptions import AlreadyTracked, InvalidKey, LocalProtocolError, NotTracked
+from roost.exceptions import AlreadyTracked, LocalProtocolError, NotTracked
 from roost.strict_json import JsonEncoder
 from roost.tracker.meta import add_refs, decode_meta, encode_meta
 
@@ -112,12 +112,12 @@ class TrackerProtocol:
     def track(self, topic: str, key: str, meta: Meta, *, owner: int, hidden: bool = False) -> str:
         """Track ``key`` in ``topic`` for ``owner`` and return the new ref.
 
+        Topics and keys are names that were made (``roost.naming``), here as in all that follows.
+
         Raises:
             AlreadyTracked: The owner tracks this key in this topic; update it instead.
-            InvalidKey: ``key`` is not Unicode text, and no client could be told of it.
             PayloadError: ``meta`` is not a JSON object, or has over 65,536 bytes.
         """
-        key = _plain_text(key)
         encoded = encode_meta(self._encoder, meta)
         # From here on no code of the application runs.
         if self._owners.get(owner, topic, key) is not None:
@@ -331,13 +331,3 @@ class TrackerProtocol:
     def owned(self, owner: int) -> tuple[Entry, ...]:
         """All that ``owner`` tracks, hidden or not."""
         return self._owners.of(owner)
-
-
-def _plain_text(key: str) -> str:
-    """``key`` as a plain str: no subclass, which would not encode, and no lone surrogate."""
-    if type(key) is str and key.isascii():
-        return key
-    try:
-        return key.encode().decode()
-    except UnicodeEncodeError as error:
-        raise InvalidKey(key) from error

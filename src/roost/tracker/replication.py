@@ -26,6 +26,7 @@ import msgspec
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import InvalidMessage
+from roost.naming import DEFAULT_LIMITS, NameLimits
 from roost.tracker.members import JITTER, Members
 from roost.tracker.messages import (
     VERSIONS,
@@ -110,6 +111,7 @@ class ReplicationProtocol:
         options: The periods.
         link: What other nodes' adapters call the way to this one.
         versions: The lowest and the highest message version that this node reads.
+        name_limits: How long the names of what others track may be.
 
     Attributes:
         options: The periods.
@@ -125,6 +127,7 @@ class ReplicationProtocol:
         options: ReplicationOptions | None = None,
         link: str = "",
         versions: tuple[int, int] = VERSIONS,
+        name_limits: NameLimits = DEFAULT_LIMITS,
     ) -> None:
         self.options = options or ReplicationOptions()
         self._node = node = Node(own, self.options, rng=rng, new_nonce=new_nonce, now=now)
@@ -133,6 +136,7 @@ class ReplicationProtocol:
         self._repair = Repair(node, self._members, self._view)
         self._link = link
         self._versions = versions
+        self._name_limits = name_limits
         self._broadcast_at = -self.options.broadcast_period
         self._tick_at = rng.random() * JITTER * self.options.heartbeat_period
         self._refuted_at: float | None = None
@@ -180,7 +184,7 @@ class ReplicationProtocol:
     def receive_data(self, data: bytes, now: float) -> None:
         """A message of another node, as bytes; what cannot be read is counted and skipped."""
         try:
-            message = decode_message(data)
+            message = decode_message(data, limits=self._name_limits, counters=self.counters)
         except InvalidMessage:
             self.counters["unsound"] += 1
             return

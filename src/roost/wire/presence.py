@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -12,7 +11,6 @@ from roost.crdt.entry import Entry
 from roost.tracker.meta import decode_meta
 
 __all__ = [
-    "FORBIDDEN_KEYS",
     "decode_grouped",
     "encode_bare_diff",
     "encode_count",
@@ -22,24 +20,6 @@ __all__ = [
     "encode_object",
     "group_by_key",
 ]
-
-FORBIDDEN_KEYS: Final = frozenset(
-    {
-        "__proto__",
-        "__defineGetter__",
-        "__defineSetter__",
-        "__lookupGetter__",
-        "__lookupSetter__",
-        "constructor",
-        "hasOwnProperty",
-        "isPrototypeOf",
-        "propertyIsEnumerable",
-        "toLocaleString",
-        "toString",
-        "valueOf",
-    }
-)
-"""Names of JavaScript's object prototype: clients with plain objects crash on such keys."""
 
 _encode_key = msgspec.json.Encoder().encode
 

@@ -117,8 +117,6 @@ class BrokerAdapter(ABC):
             raise ConfigurationError(
                 f"namespace={namespace!r}: expected up to 64 letters, digits, - and _"
             )
-        if node_name is not None and not 0 < len(node_name.encode()) <= 255:
-            raise ConfigurationError(f"node_name={node_name!r}: expected 1 to 255 bytes of UTF-8")
         if max_outbox_count < 1 or max_outbox_size < 1:
             raise ConfigurationError("max_outbox_count and max_outbox_size: expected at least 1")
         self.engine = engine

@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from roost.naming import is_short
+
 __all__ = ["Hello", "Messages", "decode_frame", "encode_frame"]
 
 
@@ -46,6 +48,7 @@ def decode_frame(data: bytes) -> Hello | Messages | None:
         >>> decode_frame(b"a stranger")
     """
     try:
-        return _decode(data)
+        frame = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return frame if is_short(frame.link) and is_short(frame.node_name) else None

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from roost.naming import is_short
 from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.names import NodeName
 from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
@@ -217,8 +218,9 @@ async def _open(
     links: dict[str, str] = {}
 
     def on_link(key: str, other: str, is_up: bool) -> None:
-        if is_up and other not in links:
-            links[other] = unquote(key)
+        name = unquote(key)
+        if is_up and other not in links and is_short(name) and is_short(other):
+            links[other] = name
             company.link_up(other)
             link_events.link_up(links[other], other)
         elif not is_up and other in links:
