@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from roost.crdt.entry import Entry
 from roost.crdt.held import HeldSlice, join_ranges
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from tests.laws import LAW
 
 ORIGIN = OriginId("a", 1, 7)
@@ -59,12 +59,12 @@ class History:
             self.ranges[start, seq] = self.slice.range_from(start)
 
 
-def apply(change: Range, seq: int, state: State) -> tuple[int, State]:
+def apply(change: Range | Chunk, seq: int, state: State) -> tuple[int, State]:
     """Offer a range to somebody who holds ``state``, and return what it holds afterwards."""
     held = HeldSlice()
-    held.apply(Range(None, seq, tuple(state.values()), ()))
+    held.take(Chunk(0, None, seq, tuple(state.values())))
     before = {entry.seq: entry for entry in held}
-    diff = held.apply(change)
+    diff = held.apply(change) if isinstance(change, Range) else held.take(change)
     after = {entry.seq: entry for entry in held}
     if diff is None:
         assert after == before

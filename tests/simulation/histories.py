@@ -63,7 +63,7 @@ def draw(seed: int) -> History:
         log_count=rng.choice((10_000, 10_000, 3, 10)),
         part_count=rng.choice((1_000, 1_000, 1, 3)),
         ahead_count=rng.choice((100, 100, 2)),
-        assembly_count=rng.choice((8, 8, 2)),
+        answer_count=rng.choice((64, 64, 2)),
         floor_count=rng.choice((4_096, 4_096, 2)),
         asked_count=rng.choice((1_000, 1_000, 2)),
         feed_count=rng.choice((10_000, 10_000, 4)),

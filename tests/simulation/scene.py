@@ -25,7 +25,7 @@ import roost.tracker
 from roost.crdt.slice import Slice
 from roost.testing import Faults, Oracle, Simulation
 from roost.testing.periods import Periods
-from roost.tracker import assembly
+from roost.tracker import answers
 from roost.tracker.options import ReplicationOptions
 from tests.simulation.clients import Clients
 
@@ -41,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     log_count: int = 10_000
     part_count: int = 1_000
     ahead_count: int = 100
-    assembly_count: int = 8
+    answer_count: int = 64
     floor_count: int = 4_096
     asked_count: int = 1_000
     feed_count: int = 10_000
@@ -56,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if "log_count" not in defaults:
             raise LookupError("a slice has no log_count by default")
         stack.enter_context(patch.dict(defaults, log_count=self.log_count))
-        stack.enter_context(patch.object(assembly, "MAX_COUNT", self.assembly_count))
+        stack.enter_context(patch.object(answers, "MAX_ANSWER_COUNT", self.answer_count))
         for name, value in (
             ("MAX_PART_COUNT", self.part_count),
             ("MAX_AHEAD_COUNT", self.ahead_count),

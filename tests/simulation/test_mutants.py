@@ -6,13 +6,13 @@ The names of the bugs are those of ``tests/mutations/mutants.toml``.
 from __future__ import annotations
 
 import pytest
+from roost.tracker.assembly import MAX_COUNT, Assembly
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import join_ranges
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
 from roost.testing.simulation import Simulation
-from roost.tracker.assembly import MAX_COUNT, Assembly
 from roost.tracker.messages import (
     MAX_PART_COUNT,
     MAX_PART_SIZE,

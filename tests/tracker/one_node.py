@@ -7,15 +7,16 @@ from itertools import count
 from typing import TypeVar
 
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from roost.tracker.messages import (
     VERSIONS,
     Changes,
+    ChunkTransfer,
     Heartbeat,
+    Part,
     Probe,
     TrackerMessage,
     Transfer,
-    split,
 )
 from roost.tracker.node import Envelope
 from roost.tracker.options import ReplicationOptions
@@ -137,11 +138,19 @@ def heartbeat(theirs: Slice, *, versions: tuple[int, int] = VERSIONS, link: str 
 
 def changes(theirs: Slice, start: int = 0) -> Changes:
     """What another node broadcasts that it changed."""
-    (part,) = split(theirs.range_from(start))
-    return Changes(theirs.origin, part)
+    change = theirs.range_from(start)
+    assert change is not None
+    return Changes(theirs.origin, Part.of(change, (0, 0)), theirs.seq)
 
 
-def transfer(sender: OriginId, theirs: Slice, change: Range | None = None) -> Transfer:
+def transfer(
+    sender: OriginId, theirs: Slice, change: Range | Chunk | None = None, number: int = 1
+) -> Transfer | ChunkTransfer:
     """What ``sender`` hands on of another node: all that it tracks, or a range of it."""
-    (part,) = split(change or theirs.snapshot())
-    return Transfer(sender, theirs.origin, 1, part)
+    change = change or theirs.snapshot()
+    if isinstance(change, Range):
+        parts = (Part.of(change, (0, 0)),)
+        return Transfer(sender, theirs.origin, number, parts, True)
+    return ChunkTransfer.of(
+        change, sender=sender, origin=theirs.origin, number=number, mark=0, is_last=True
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 __all__ = ["Entry"]
+
+OVERHEAD_SIZE: Final = 40  # bytes at most of an entry's numbers and of what separates its fields
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -37,3 +41,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def ref(self) -> str:
         """The unique ref, on the wire ``phx_ref``."""
         return f"{self.ref_prefix}{self.seq:x}"
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a message, and never fewer than it does."""
+        size = OVERHEAD_SIZE + len(self.meta)
+        for text in (self.topic, self.key, self.tracker):
+            size += len(text) if text.isascii() else len(text.encode())
+        return size

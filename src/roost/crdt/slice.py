@@ -1,19 +1,21 @@
 """What one origin tracks at one number, and the numbered changes that led there.
 
-Theory of operation (REPLICATION.md section 1). An origin is the only writer of its slice. Its
-changes are numbered 1, 2, 3 …; S(n) is the slice after the n-th. A change adds one entry, removes
-one, or does both at once (an update). The log keeps the latest changes, bounded, and cuts *ranges*
-from them: a range (a, b] names every entry added in it that is live at b, and every removal in it.
+Theory of operation (docs/replication.md). An origin is the only writer of its slice. Its changes
+are numbered 1, 2, 3 …; S(n) is the slice after the n-th. A change adds one entry, removes one, or
+does both at once (an update). The log keeps the latest changes, bounded, and cuts *ranges* from
+them: a range (a, b] names every entry added in it that is live at b, and every removal in it.
 Whoever holds any S(r) with a ≤ r ≤ b reaches S(b) by dropping the named refs it holds and adding
 the named entries it lacks. Nothing is cancelled inside a range: with an addition and its removal
 both left out, a receiver that had seen the addition would keep a ghost that no number shows.
 
-A snapshot is a range whose start is ``None``: the receiver keeps exactly the named entries.
+A *chunk* is the slice between two seqs: it names every entry of S(n) whose own seq is above one and
+up to the other. Entries never change, and each has the seq of the change that added it, so a chunk
+is right by itself, whatever becomes of the chunks beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -21,13 +23,14 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
 
-__all__ = ["Range", "Slice"]
+__all__ = ["Chunk", "Range", "Slice"]
 
+_REMOVAL_SIZE: Final = 9  # bytes that a seq takes in a message at most
 LOG_COUNT: Final = 10_000  # changes: Phoenix's largest delta generation
 
 
 class Range(msgspec.Struct, frozen=True):
-    """The changes of one origin in (start, end], or its exact slice if ``start`` is None.
+    """The changes of one origin in (start, end].
 
     Args:
         start: Receivers at this seq or above, up to ``end``, may apply it.
@@ -36,10 +39,30 @@ class Range(msgspec.Struct, frozen=True):
         removed: Seqs of the entries removed in it, in order, added within it or not.
     """
 
-    start: int | None
+    start: int
     end: int
     added: tuple[Entry, ...]
     removed: tuple[int, ...]
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """The entries of S(end) whose seqs are in (above, upto]; there are no others there.
+
+    Args:
+        above: All of its entries have higher seqs.
+        upto: None of its entries has a higher seq; None: it has the last ones.
+        end: The number of the slice that it is cut from.
+        added: Its entries.
+        kept: The seqs of more of its entries, which the receiver has said that it has.
+        check: Checksum of the metas of those, in that order; see ``checksum``.
+    """
+
+    above: int
+    upto: int | None
+    end: int
+    added: tuple[Entry, ...]
+    kept: tuple[int, ...] = ()
+    check: int = 0
 
 
 class _Change(msgspec.Struct, frozen=True, gc=False):
@@ -130,24 +153,54 @@ class Slice:
         self._entries[new.seq] = new
         return new
 
-    def range_from(self, start: int) -> Range:
-        """The changes after ``start``; the whole slice if the log no longer reaches back to it."""
-        if not self._log_start <= start <= self.seq:
-            return self.snapshot()
-        changes = self._log[start - self._log_start :]
-        live = self._entries
-        return Range(
-            start,
-            self.seq,
-            tuple(
-                each.added for each in changes if each.added is not None and each.added.seq in live
-            ),
-            tuple(each.removed for each in changes if each.removed),
-        )
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        """Its entries by seq, in this order; they are those of the present number."""
+        return self._entries
 
-    def snapshot(self) -> Range:
-        """The exact slice at its present number."""
-        return Range(None, self.seq, tuple(self._entries.values()), ())
+    def range_from(self, start: int, end: int | None = None) -> Range | None:
+        """The changes in (start, end], by default all after ``start``.
+
+        Returns:
+            None if the log does not reach back to ``start``.
+        """
+        if end is None:
+            end = self.seq
+        if not self._log_start <= start <= end <= self.seq:
+            return None
+        changes = self._log[start - self._log_start : end - self._log_start]
+        removed = tuple([each.removed for each in changes if each.removed])
+        gone = set(removed)
+        added = [each.added for each in changes if each.added is not None]
+        return Range(start, end, tuple([each for each in added if each.seq not in gone]), removed)
+
+    def cut(self, start: int, *, max_size: int, max_count: int) -> Range | None:
+        """The changes after ``start``, as many as fit, and at least one.
+
+        Args:
+            start: Where the range begins; it is below the present number.
+            max_size: Bytes of what it adds and removes, those of its first change excluded.
+            max_count: Changes.
+
+        Returns:
+            None if the log does not reach back to ``start``.
+        """
+        if not self._log_start <= start < self.seq:
+            return None
+        log, first = self._log, start - self._log_start
+        last = min(first + max_count, len(log))
+        size = 0
+        for at in range(first, last):
+            added = log[at].added
+            size += _REMOVAL_SIZE if added is None else _REMOVAL_SIZE + added.size
+            if size > max_size and at > first:
+                last = at
+                break
+        return self.range_from(start, self._log_start + last)
+
+    def snapshot(self) -> Chunk:
+        """All of it, at its present number."""
+        return Chunk(0, None, self.seq, tuple(self._entries.values()))
 
     def _change(self, added: Entry | None, removed: int) -> None:
         self.seq += 1

@@ -75,6 +75,23 @@ class Adapter(Protocol):
         ...
 
     @property
+    def free_size(self) -> int:
+        """How many bytes ``publish`` takes now so that what follows does not wait long for them.
+
+        Who has much to send sends no more than that, and asks again a few milliseconds later. It is
+        well below the bound of what may wait, and 0 while others have filled the way.
+        """
+        ...
+
+    @property
+    def max_size(self) -> int | None:
+        """How many bytes a message may have to go in one piece now; None for any number.
+
+        Larger ones may go in several pieces, one of which is easily lost, or not at all.
+        """
+        ...
+
+    @property
     def counters(self) -> Counter[str]:
         """What was dropped and why: reason → how often."""
         ...

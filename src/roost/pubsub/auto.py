@@ -59,6 +59,16 @@ class AutoAdapter:
         return self.chosen.is_attached
 
     @property
+    def free_size(self) -> int:
+        """How many bytes the adapter takes now that make nothing wait long."""
+        return self.chosen.free_size
+
+    @property
+    def max_size(self) -> int | None:
+        """How many bytes it takes in one piece; None for any number."""
+        return self.chosen.max_size
+
+    @property
     def is_lonely(self) -> bool:
         """Whether siblings are there that can't be reached."""
         return self.chosen.is_lonely

@@ -24,6 +24,8 @@ class LocalAdapter:
         self.reaches_others = False
         self.is_attached = True
         self.is_lonely = False
+        self.free_size = 0
+        self.max_size: int | None = None
         self.counters: Counter[str] = Counter()
 
     @property

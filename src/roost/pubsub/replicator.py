@@ -28,7 +28,7 @@ from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_n
 from roost.pubsub.adapter import Adapter
 from roost.strict_json import JsonEncoder
 from roost.tracker.messages import encode_message
-from roost.tracker.node import RENAMED, Envelope
+from roost.tracker.node import RENAMED, Envelope, Room
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import TrackerEvent, TrackerProtocol
 from roost.tracker.replication import (
@@ -127,6 +127,7 @@ class Replicator:
             new_nonce=lambda: secrets.randbits(64),
             now=self._loop.time(),
             options=options,
+            room=lambda: Room(adapter.free_size, adapter.max_size),
             link=configured_name(adapter.link, "link", MAX_NAME_SIZE),
             name_limits=name_limits,
         )

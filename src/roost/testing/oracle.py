@@ -30,12 +30,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from roost.crdt import held
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
+from roost.crdt.slice import Slice
 from roost.testing.periods import Periods
 from roost.testing.simulation import RESOLUTION, SimulatedNode, Simulation
 from roost.testing.witness import Witness
-from roost.tracker import assembly, floors, members, peer
+from roost.tracker import answers, floors, members, peer
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.peer import Peer
 from roost.tracker.protocol import Joined, Left, TrackerEvent
@@ -62,11 +64,13 @@ def _sizes(node: SimulatedNode) -> dict[str, tuple[int, int]]:
         "lives of one name": (max(names.values(), default=0), 1),
         "log": (len(own._log), 2 * own._log_count),
         "floors": (len(protocol._members._floors), floors.MAX_FLOORS),
+        "answers": (len(protocol._answers), answers.MAX_ANSWERS),
         "asked": (len(protocol._members._asked), members.MAX_ASKED),
     }
     for each in protocol.peers:
         sizes[f"ahead of {each.name}"] = (len(each.ahead), peer.MAX_AHEAD_COUNT)
-        sizes[f"assemblies of {each.name}"] = (len(each.assembly), assembly.MAX_COUNT)
+        sizes[f"gaps of {each.name}"] = (len(each.held.gaps), held.MAX_GAPS)
+        sizes[f"marks of {each.name}"] = (len(each.marks), peer.MAX_MARKS)
     return sizes
 
 
@@ -93,6 +97,7 @@ class Oracle:
         self._options = simulation.options
         # What each origin's slice was at each number; clones may have had several.
         self._history: dict[tuple[OriginId, int], set[frozenset[Entry]]] = {}
+        self._unseen: set[tuple[OriginId, int]] = set()  # numbers of which that is not known
         self._latest: dict[OriginId, frozenset[Entry]] = {}
         self._noted: dict[SimulatedNode, tuple[OriginId, int]] = {}
         self._removed: dict[str, int] = {}  # ref → a number of its origin's slice without it
@@ -164,6 +169,7 @@ class Oracle:
             self._forked.add(origin)
             self._had_namesakes = True
         entries = frozenset(own)
+        self._note_between(own, noted[1] if noted is not None and noted[0] == origin else 0)
         slices = self._history.setdefault((origin, seq), set())
         slices.add(entries)
         if len(slices) > 1:
@@ -171,6 +177,19 @@ class Oracle:
         for entry in self._latest.get(origin, frozenset()) - entries:
             self._removed[entry.ref] = seq
         self._latest[origin] = entries
+
+    def _note_between(self, own: Slice, start: int) -> None:
+        """Several changes of one input are broadcast together, or one after the other."""
+        slice_ = {entry.seq: entry for entry in self._latest.get(own.origin, ()) if start}
+        for seq in range(start + 1, own.seq):
+            change = own.range_from(seq - 1, seq)
+            if change is None:  # the log is too short to tell
+                self._unseen.update((own.origin, each) for each in range(seq, own.seq))
+                return
+            for removed in change.removed:
+                slice_.pop(removed, None)
+            slice_.update((entry.seq, entry) for entry in change.added)
+            self._history.setdefault((own.origin, seq), set()).add(frozenset(slice_.values()))
 
     def _note_origin(self, node: SimulatedNode, origin: OriginId) -> None:
         self._writers[origin] = node
@@ -312,6 +331,8 @@ class Oracle:
                 raise BrokenPromise(f"{node.name} went back from {known_seq} to {seq} of {origin}")
             if seq == 0:
                 continue
+            if each.held.is_partial or (origin, seq) in self._unseen:
+                continue  # it has some of a later slice, or nobody knows better
             if frozenset(each.held) not in self._history.get((origin, seq), ()):
                 raise BrokenPromise(f"{node.name} holds what never was: {origin} at {seq}")
 

@@ -63,13 +63,15 @@ class Witness(msgspec.Struct):
             case Superseded() | Forked():
                 self.heard[sender] = now
             case _:
-                self.heard[sender] = self.known[sender] = now
+                self.heard[sender] = now
+                if last is None or _is_peer(node, sender):  # else it is asked whether it lives
+                    self.known[sender] = now
         match message:
             case Heartbeat(seq=seq) | Hello(seq=seq) | Alive(seq=seq):
                 self._announce(sender, seq)
-            case Changes(part=part):
-                self._announce(sender, part.end)
-            case Digest(seqs=seqs):
+            case Changes(seq=seq):
+                self._announce(sender, seq)
+            case Digest(seqs=seqs) if _is_peer(node, sender):
                 for origin, seq in seqs:
                     self._announce(origin, seq)
             case _:
@@ -89,3 +91,8 @@ class Witness(msgspec.Struct):
 
     def _announce(self, origin: OriginId, seq: int) -> None:
         self.announced[origin] = max(seq, self.announced.get(origin, 0))
+
+
+def _is_peer(node: SimulatedNode, origin: OriginId) -> bool:
+    """Whether a node takes a digest of an origin; one that it has forgotten it asks first."""
+    return any(each.origin == origin for each in node.replication.peers)

@@ -1,10 +1,11 @@
 """Ids that are over, kept so that late messages do not bring them back.
 
 Two kinds are kept, each for ``permdown_period``: ids that were forgotten after a long silence, and
-ids that said goodbye. There are ``MAX_FLOORS`` names at most. Past that, the one goes that was
-heard longest ago, as nothing of it is on its way any more. A forgotten id was silent for
-``permdown_period`` when it came here, and an id that said goodbye is gone from here when that time
-has passed since; so each forgotten one was heard before each closed one, and within both kinds the
+ids that said goodbye. A forgotten one whose messages still come, late as they are, is kept for as
+long again. There are ``MAX_FLOORS`` names at most. Past that, the one goes that was heard longest
+ago, as nothing of it is on its way any more. A forgotten id was silent for ``permdown_period`` when
+it came here, and an id that said goodbye is gone from here when that time has passed since; so each
+forgotten one that was not heard again was heard before each closed one, and within both kinds the
 order of arrival is the order of the last words.
 """
 

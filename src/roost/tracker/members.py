@@ -155,6 +155,7 @@ class Members:
                 node.counters["closed"] += 1
                 node.send(origin.name, Digest(own, (), (origin,)))
             else:  # it may be late, and dead: does it answer?
+                self._floor(origin, is_closed=False)  # there may be more that is late
                 self.ask_life(origin)
             return None
         peer = self._peers.get(origin)

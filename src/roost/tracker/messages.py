@@ -14,10 +14,11 @@ from sys import intern
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from roost.crdt.entry import Entry
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range
+from roost.crdt.slice import Chunk, Range
 from roost.exceptions import InvalidMessage
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, RESERVED_KEYS, NameLimits, is_short
 from roost.strict_json import DECODE_ERRORS, decode_json
@@ -26,6 +27,7 @@ __all__ = [
     "VERSIONS",
     "Alive",
     "Changes",
+    "ChunkTransfer",
     "Digest",
     "Forked",
     "Goodbye",
@@ -39,18 +41,18 @@ __all__ = [
     "Transfer",
     "decode_message",
     "encode_message",
-    "split",
 ]
 
-VERSIONS: Final = (1, 1)
+VERSIONS: Final = (2, 2)
 """The lowest and the highest version of the messages that this node reads."""
 
-LAST_KIND: Final = 10  # of this version
+LAST_KIND: Final = 11  # of this version
 MAX_KIND: Final = 127  # what MessagePack says in one byte
 MAX_INCARNATION: Final = 2**63  # half of what MessagePack can say, so that one can add to it
 MAX_NODE_NAME_SIZE: Final = MAX_NAME_SIZE + 17  # bytes: a name that a node took itself has more
 MAX_PART_COUNT: Final = 1_000  # entries and removals in one part
-MAX_PART_SIZE: Final = 262_144  # bytes of texts and metas in one part, the last entry excluded
+MAX_PART_SIZE: Final = 65_536  # bytes of one part, unless a single change has more
+MAX_GAP_COUNT: Final = 100  # gaps named in one request; the next one names the others
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -97,39 +99,30 @@ class Row(_Message, frozen=True, gc=False):
 
 
 class Part(_Message, frozen=True):
-    """A part of a range or snapshot; it is applied once all parts are there.
+    """A range: what one broadcast of its origin said, to be applied by itself.
 
     Args:
         start: As in ``Range``.
         end: As in ``Range``.
-        index: Which part it is, from 0.
-        count: How many there are.
         added: As in ``Range``.
         removed: As in ``Range``.
+        marks: Of the numbers that it begins and ends with (``roost.tracker.path``).
     """
 
-    start: int | None
+    start: int
     end: int
-    index: int
-    count: int
     added: tuple[Row, ...]
     removed: tuple[int, ...]
+    marks: tuple[int, int] = (0, 0)
 
-    def entries(self, ref_prefix: str) -> list[Entry]:
-        """The entries, which share the strings that many of them have."""
-        return [
-            Entry(
-                intern(row.topic),
-                row.key,
-                row.meta,
-                row.owner,
-                ref_prefix,
-                row.seq,
-                row.hidden,
-                intern(row.tracker),
-            )
-            for row in self.added
-        ]
+    @classmethod
+    def of(cls, change: Range, marks: tuple[int, int]) -> Part:
+        """The part that says a range."""
+        return cls(change.start, change.end, _rows(change.added), change.removed, marks)
+
+    def range(self, ref_prefix: str) -> Range:
+        """The range that it says."""
+        return Range(self.start, self.end, _entries(self.added, ref_prefix), self.removed)
 
 
 class Changes(_Message, frozen=True, tag=2):
@@ -137,13 +130,13 @@ class Changes(_Message, frozen=True, tag=2):
 
     Args:
         sender: Who.
-        part: Of the change.
-        marks: Of the numbers that it begins and ends with (``roost.tracker.path``).
+        part: The change, or some of it.
+        seq: The last of the sender's changes: there is more if the part ends before it.
     """
 
     sender: OriginId
     part: Part
-    marks: tuple[int, int] = (0, 0)
+    seq: int
 
 
 class Digest(_Message, frozen=True, tag=3):
@@ -163,23 +156,105 @@ class Digest(_Message, frozen=True, tag=3):
 
 
 class Request(_Message, frozen=True, tag=4):
-    """Send me what you hold of ``origin`` beyond ``after``, whose mark is ``mark``."""
+    """Send me what you hold of ``origin`` beyond ``after``.
+
+    Args:
+        sender: Who asks.
+        origin: Whose slice it is about.
+        after: The number that the sender's next range has to begin at.
+        number: Comes back with the answer.
+        mark: That of ``after``.
+        gaps: What the sender lacks of a slice that came in part; the answer has it in chunks.
+        known: (a, b): of entries with seqs in (a, b] chunks need only name these.
+    """
 
     sender: OriginId
     origin: OriginId
     after: int
     number: int
     mark: int = 0
+    gaps: tuple[tuple[int, int | None], ...] = ()
+    known: tuple[int, int] = (0, 0)
 
 
 class Transfer(_Message, frozen=True, tag=5):
-    """The answer to a request; ``mark`` is that of the number at its end."""
+    """Ranges in answer to a request.
+
+    Args:
+        sender: Who answers.
+        origin: Whose changes they are.
+        number: That of the request.
+        parts: Ranges, each beginning where the one before it ends.
+        is_last: The answer ends with it.
+    """
 
     sender: OriginId
     origin: OriginId
     number: int
-    part: Part
-    mark: int = 0
+    parts: tuple[Part, ...]
+    is_last: bool
+
+
+class ChunkTransfer(_Message, frozen=True, tag=11):
+    """A chunk in answer to a request.
+
+    Args:
+        sender: Who answers.
+        origin: Whose slice it is of.
+        number: That of the request.
+        is_last: The answer ends with it.
+        above: As in ``Chunk``.
+        upto: As in ``Chunk``.
+        end: As in ``Chunk``.
+        mark: That of ``end``.
+        added: As in ``Chunk``.
+        kept: As in ``Chunk``.
+        check: As in ``Chunk``.
+    """
+
+    sender: OriginId
+    origin: OriginId
+    number: int
+    is_last: bool
+    above: int
+    upto: int | None
+    end: int
+    mark: int
+    added: tuple[Row, ...]
+    kept: tuple[int, ...] = ()
+    check: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        chunk: Chunk,
+        *,
+        sender: OriginId,
+        origin: OriginId,
+        number: int,
+        mark: int,
+        is_last: bool,
+    ) -> ChunkTransfer:
+        """The message that carries a chunk."""
+        rows = _rows(chunk.added)
+        return cls(
+            sender,
+            origin,
+            number,
+            is_last,
+            chunk.above,
+            chunk.upto,
+            chunk.end,
+            mark,
+            rows,
+            chunk.kept,
+            chunk.check,
+        )
+
+    def chunk(self) -> Chunk:
+        """The chunk that it carries."""
+        added = _entries(self.added, self.origin.ref_prefix)
+        return Chunk(self.above, self.upto, self.end, added, self.kept, self.check)
 
 
 class Probe(_Message, frozen=True, tag=6):
@@ -242,6 +317,7 @@ TrackerMessage: TypeAlias = (
     | Digest
     | Request
     | Transfer
+    | ChunkTransfer
     | Probe
     | Alive
     | Goodbye
@@ -284,16 +360,20 @@ def decode_message(
         _check_origin(message.sender)
         match message:
             case Changes(sender, part):
-                sound = _sound_rows(part, limits, counters)
+                sound = _sound_part(part, sender, limits, counters)
                 if sound is not part:
-                    message = Changes(sender, sound)
-                _check_part(sound, sender)
-            case Transfer(sender, origin, number, part):
+                    message = replace(message, part=sound)
+            case Transfer(_, origin, _, parts):
                 _check_origin(origin)
-                sound = _sound_rows(part, limits, counters)
-                if sound is not part:
-                    message = Transfer(sender, origin, number, sound)
-                _check_part(sound, origin)
+                message = replace(
+                    message,
+                    parts=tuple([_sound_part(part, origin, limits, counters) for part in parts]),
+                )
+            case ChunkTransfer(origin=origin, added=added):
+                _check_origin(origin)
+                rows = _sound_rows(added, origin, limits, counters)
+                if rows is not added:
+                    message = replace(message, added=rows)
             case Superseded(_, highest):
                 _check_origin(highest)
             case Heartbeat(_, _, _, _, link) | Hello(_, _, _, link):
@@ -336,59 +416,66 @@ def _check_name(name: str) -> None:
         raise ValueError(f"a name of {len(name.encode())} bytes")
 
 
-def _sound_rows(part: Part, limits: NameLimits, counters: Counter[str] | None) -> Part:
-    """The part without rows whose names can't be shown to clients."""
+def _sound_part(
+    part: Part, origin: OriginId, limits: NameLimits, counters: Counter[str] | None
+) -> Part:
+    rows = _sound_rows(part.added, origin, limits, counters)
+    return part if rows is part.added else replace(part, added=rows)
+
+
+def _sound_rows(
+    rows: tuple[Row, ...], origin: OriginId, limits: NameLimits, counters: Counter[str] | None
+) -> tuple[Row, ...]:
+    """The rows without those whose names can't be shown to clients."""
     # A character has at most four bytes: nearly all rows pass by this, without being measured.
     topic_length, key_length = limits.max_topic_size // 4, limits.max_key_size // 4
     name_length = MAX_NAME_SIZE // 4
     sound = [
         row
-        for row in part.added
+        for row in rows
         if row.key not in RESERVED_KEYS
         and (len(row.topic) <= topic_length or is_short(row.topic, limits.max_topic_size))
         and (len(row.key) <= key_length or is_short(row.key, limits.max_key_size))
         and (len(row.tracker) <= name_length or is_short(row.tracker))
     ]
-    left_out_count = len(part.added) - len(sound)
+    _check_metas(sound, origin)
+    left_out_count = len(rows) - len(sound)
     if not left_out_count:
-        return part
+        return rows
     if counters is not None:
         counters["unsound_row"] += left_out_count
-    return msgspec.structs.replace(part, added=tuple(sound))
+    return tuple(sound)
 
 
-def _check_part(part: Part, origin: OriginId) -> None:
+def _check_metas(rows: Iterable[Row], origin: OriginId) -> None:
     """Metas go to clients as they are: they must be JSON, and carry the ref of their entry."""
     prefix = origin.ref_prefix
-    for row in part.added:
+    for row in rows:
         decoded = decode_json(row.meta)
         if type(decoded) is not dict or decoded.get("phx_ref") != f"{prefix}{row.seq:x}":
             raise ValueError("not the meta of its entry")
 
 
-def split(change: Range) -> list[Part]:
-    """A range in parts of bounded size, at least one."""
-    chunks: list[tuple[list[Entry], list[int]]] = [([], [])]
-    count = size = 0
-    items: Iterable[Entry | int] = (*change.removed, *change.added)
-    for item in items:
-        if count >= MAX_PART_COUNT or size >= MAX_PART_SIZE:
-            chunks.append(([], []))
-            count = size = 0
-        count += 1
-        if isinstance(item, Entry):
-            size += len(item.topic) + len(item.key) + len(item.meta)
-            chunks[-1][0].append(item)
-        else:
-            chunks[-1][1].append(item)
-    return [
-        Part(
-            change.start,
-            change.end,
-            index,
-            len(chunks),
-            tuple(Row(e.topic, e.key, e.meta, e.owner, e.seq, e.hidden, e.tracker) for e in added),
-            tuple(removed),
-        )
-        for index, (added, removed) in enumerate(chunks)
-    ]
+def _rows(entries: Iterable[Entry]) -> tuple[Row, ...]:
+    return tuple(
+        [Row(e.topic, e.key, e.meta, e.owner, e.seq, e.hidden, e.tracker) for e in entries]
+    )
+
+
+def _entries(rows: Iterable[Row], ref_prefix: str) -> tuple[Entry, ...]:
+    """The entries, which share the strings that many of them have."""
+    return tuple(
+        [
+            Entry(
+                intern(row.topic),
+                row.key,
+                row.meta,
+                row.owner,
+                ref_prefix,
+                row.seq,
+                row.hidden,
+                intern(row.tracker),
+            )
+            for row in rows
+        ]
+    )

@@ -9,7 +9,7 @@ is not of this history has proof that somebody else speaks under the id of this 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 from roost.crdt.slice import LOG_COUNT
@@ -49,6 +49,17 @@ class Path:
         if len(self._seqs) > 2 * MAX_POINTS:  # dropped in halves: O(1) for each broadcast
             del self._seqs[:-MAX_POINTS]
             del self._marks[:-MAX_POINTS]
+
+    def mark_of(self, seq: int) -> int:
+        """The mark of a number; ``NO_MARK`` if it has none, or is too long ago."""
+        at = bisect_left(self._seqs, seq)
+        is_there = at < len(self._seqs) and self._seqs[at] == seq
+        return self._marks[at] if is_there else NO_MARK
+
+    def points_after(self, seq: int) -> list[tuple[int, int]]:
+        """The points beyond that of ``seq``, with the marks of their numbers, in order."""
+        at = bisect_right(self._seqs, seq)
+        return list(zip(self._seqs[at:], self._marks[at:], strict=True))
 
     def judge(self, seq: int, mark: int) -> bool | None:
         """Whether a point is one of this history; None if that is too long ago to tell."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from roost.crdt.held import HeldSlice
+from roost.crdt.held import MAX_RECENT_COUNT, HeldSlice
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range
-from roost.tracker.assembly import Assembly
 from roost.tracker.path import NO_MARK
 
 __all__ = ["Peer"]
 
 MAX_AHEAD_COUNT: Final = 100  # ranges beyond a gap; more are dropped, and repaired
-MAX_MARKS: Final = 2 * MAX_AHEAD_COUNT + 2  # of both ends of each; past that all are forgotten
+MAX_MARKS: Final = 2 * MAX_AHEAD_COUNT + MAX_RECENT_COUNT + 3  # of both ends of each, and of held
 
 
 class Peer:
@@ -39,19 +38,19 @@ class Peer:
         request_ends_at: When the request is given up.
         request_to: Name of the node that was asked.
         attempts: Requests without an answer.
+        behind_at: Since when less of it is held than there is; None if it is not.
         holders: Names of nodes that hold more of it than we do.
         probe: Nonce of the probe in flight; None if there is none.
         probe_ends_at: When it is down if it does not answer.
         ahead: Ranges beyond a gap.
-        assembly: Ranges and snapshots that arrive in parts.
         marks: Number → its mark, of what is held and of what is beyond a gap.
     """
 
     __slots__ = (
         "ahead",
         "announced",
-        "assembly",
         "attempts",
+        "behind_at",
         "digest",
         "gap_at",
         "has_told",
@@ -91,11 +90,11 @@ class Peer:
         self.request_ends_at = 0.0
         self.request_to = ""
         self.attempts = 0
+        self.behind_at: float | None = None
         self.holders: set[str] = set()
         self.probe: int | None = None
         self.probe_ends_at = 0.0
         self.ahead: list[Range] = []
-        self.assembly = Assembly(origin.ref_prefix)
         self.marks: dict[int, int] = {}
 
     @property
@@ -109,31 +108,36 @@ class Peer:
 
     @property
     def mark(self) -> int:
-        """The mark of the number that is held."""
+        """The mark of the number that is held whole."""
         return self.marks.get(self.held.seq, NO_MARK)
 
     def contradicts(self, seq: int, mark: int) -> bool:
         """Whether a point is of another history than what is known of it here."""
         return NO_MARK not in (mark, known := self.marks.get(seq, NO_MARK)) and mark != known
 
-    def overlaps(self, start: int | None, end: int) -> bool:
-        """Whether a range leads past what is held without coming by it.
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether a range leads past a known point of the history without coming by it.
 
-        What is held was broadcast by the origin, so that no single broadcast of the same history
-        begins before it and ends after it. Of nodes that know no marks that is taken on trust.
+        Each point was the end of a broadcast of the origin, so that no broadcast of the same
+        history begins before it and ends after it.
         """
-        return start is not None and start < self.held.seq < end and self.mark != NO_MARK
+        return any(start < seq < end for seq in self.marks)
 
     def note(self, seq: int, mark: int) -> None:
         """``mark`` is that of the number ``seq``."""
         if mark != NO_MARK and seq >= self.held.seq:
             if len(self.marks) >= MAX_MARKS:
-                self.marks = {self.held.seq: self.mark}
+                held = self.held
+                kept = {held.seq, held.at, held.newest}
+                self.marks = {seq: mark for seq, mark in self.marks.items() if seq in kept}
             self.marks[seq] = mark
 
     def moved(self) -> None:
         """More is held than before: what was known of the numbers below says nothing any more."""
-        self.marks = {seq: mark for seq, mark in self.marks.items() if seq >= self.held.seq}
+        held, floor = self.held, self.held.floor
+        self.marks = {
+            seq: mark for seq, mark in self.marks.items() if seq >= floor or seq == held.seq
+        }
 
     def deadlines(self) -> list[float]:
         """When something has to be done about it."""
@@ -150,14 +154,14 @@ class Peer:
 
     def keep_ahead(self, change: Range) -> None:
         """Hold a range until the gap before it is closed."""
-        if change.start is not None and len(self.ahead) < MAX_AHEAD_COUNT:
+        if len(self.ahead) < MAX_AHEAD_COUNT:
             self.ahead.append(change)
-            self.ahead.sort(key=lambda each: (each.start or 0, each.end))
+            self.ahead.sort(key=lambda each: (each.start, each.end))
 
     def next_ahead(self) -> Range | None:
         """Take the next range that can be applied; what is old is dropped."""
         while self.ahead and self.held.reaches(self.ahead[0]):
             change = self.ahead.pop(0)
-            if change.start == self.held.seq and change.end > self.held.seq:
+            if change.start == self.held.at and change.end > self.held.at:
                 return change
         return None

@@ -1,23 +1,35 @@
-"""What others hold, what is missing here, and how it is fetched (REPLICATION.md section 3).
+"""What others hold, what is missing here, and how it is fetched (docs/replication.md).
 
 A number that is announced and not held is a gap. One that lasts is asked for: of the origin if it
-is heard directly, else of somebody who holds more; on a timeout of another one, with back-off. An
-answer is a range, or a snapshot, in parts. One transfer is in flight for each origin.
+is heard directly, else of somebody who holds more; on a timeout of another one, with back-off. One
+request is in flight for each origin. An answer is a number of messages, each of which is right by
+itself: ranges, or chunks of a slice that no range leads to. What came of it stays, whatever becomes
+of the rest, and the next request, to whomever, names what is still missing.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from roost.crdt.slice import Range
+from roost.crdt.held import SliceDiff
 from roost.tracker.members import Members
-from roost.tracker.messages import Changes, Forked, Part, Request, Transfer, split
+from roost.tracker.messages import (
+    MAX_GAP_COUNT,
+    Changes,
+    ChunkTransfer,
+    Forked,
+    Part,
+    Request,
+    Transfer,
+)
 from roost.tracker.node import Node
+from roost.tracker.path import NO_MARK
 from roost.tracker.peer import Peer
 from roost.tracker.view import View
 
 __all__ = ["Repair"]
 
+STALL_DELAYS: Final = 2  # repair delays without more of an answer, until the rest is asked for
 JITTER: Final = 0.25  # of a timeout, so that nodes that miss the same do not all ask at once
 
 
@@ -44,8 +56,12 @@ class Repair:
     def _there_is(self, peer: Peer, seq: int) -> None:
         peer.announced = max(peer.announced, seq)
         if not peer.is_behind:
+            peer.behind_at = None
             self._show_if_current(peer)
-        elif peer.gap_at is None and peer.request is None:
+            return
+        if peer.behind_at is None:
+            peer.behind_at = self._node.clock.now
+        if peer.gap_at is None and peer.request is None:
             peer.gap_at = self._node.clock.now + self._node.options.repair_delay
             self._members.wait_for(peer)
 
@@ -76,7 +92,8 @@ class Repair:
         is_due = self._node.clock.is_due
         if peer.request is not None and is_due(peer.request_ends_at):
             peer.request = None
-            peer.holders.discard(peer.request_to)
+            if peer.attempts:  # else some of the answer came, and the rest is lost or late
+                peer.holders.discard(peer.request_to)
             self._ask(peer)
         if peer.gap_at is not None and is_due(peer.gap_at):
             peer.gap_at = None
@@ -105,41 +122,113 @@ class Repair:
         peer.request_ends_at = node.clock.now + backoff * (1 + node.rng.random() * JITTER)
         self._members.wait_for(peer)
         peer.attempts += 1
-        request = Request(node.id, peer.origin, peer.held.seq, self._last_number, peer.mark)
-        node.send(to, request)
-
-    def answer(self, request: Request) -> None:
-        """Send what is asked for, if it is there."""
-        node = self._node
-        if request.origin == node.id:
-            # A range is right only for a point of our own history.
-            is_ours = node.path.judge(request.after, request.mark)
-            own, mark = node.own, node.path.mark
-            change = own.range_from(request.after) if is_ours else own.snapshot()
-        else:
-            peer = self._members.get(request.origin)
-            if peer is None or peer.held.seq <= request.after:
-                return
-            change, mark = peer.held.snapshot(), peer.mark
-        origin, number = request.origin, request.number
-        for part in split(change):
-            node.send(request.sender.name, Transfer(node.id, origin, number, part, mark))
+        held = peer.held
+        node.send(
+            to,
+            Request(
+                node.id,
+                peer.origin,
+                held.at,
+                self._last_number,
+                peer.marks.get(held.at, NO_MARK),
+                tuple(held.gaps[-MAX_GAP_COUNT:]),
+                held.known,
+            ),
+        )
 
     def receive_changes(self, peer: Peer, changes: Changes) -> None:
         """A range that a peer broadcast."""
-        part, (start_mark, end_mark) = changes.part, changes.marks
+        if self._receive_range(peer, changes.part):
+            self.announced(peer, max(changes.seq, changes.part.end))
+            self._settle(peer)
+
+    def receive_transfer(self, transfer: Transfer) -> None:
+        """Ranges in answer to a request."""
+        peer = self._members.get(transfer.origin)
+        if peer is None:
+            return  # data creates no origin
+        before = peer.held.at
+        for part in transfer.parts:
+            if not self._receive_range(peer, part):
+                return
+            self._there_is(peer, part.end)
+        self._answered(peer, transfer, has_gained=peer.held.at > before)
+
+    def receive_chunk(self, transfer: ChunkTransfer) -> None:
+        """A chunk in answer to a request."""
+        peer = self._members.get(transfer.origin)
+        if peer is None:
+            return
+        held, end = peer.held, transfer.end
+        chunk = transfer.chunk()
+        if peer.contradicts(end, transfer.mark) or (end >= held.seq and held.contradicts(chunk)):
+            self.forked(peer)
+            return
+        diff = None
+        # One of an earlier number than what came since must be of the same history for certain.
+        if end >= held.at or peer.marks.get(end) == transfer.mark != NO_MARK:
+            diff = held.take(chunk, starts_over=transfer.number == peer.request)
+        if diff is not None:
+            peer.note(end, transfer.mark)
+            self._view.changed(peer, diff)
+        self._there_is(peer, end)
+        self._answered(peer, transfer, has_gained=diff is not None)
+
+    def _answered(
+        self, peer: Peer, transfer: Transfer | ChunkTransfer, *, has_gained: bool
+    ) -> None:
+        """A part of an answer came."""
+        node = self._node
+        if transfer.number == peer.request:
+            if has_gained:
+                peer.attempts = 0
+            # As long as more of it comes, nobody else is asked.
+            stall = STALL_DELAYS * node.options.repair_delay
+            peer.request_ends_at = node.clock.now + stall * (1 + node.rng.random() * JITTER)
+            self._members.wait_for(peer)
+            if transfer.is_last:
+                peer.request = None
+        self._settle(peer)
+        if peer.is_behind and peer.request is None and transfer.is_last:
+            if has_gained:
+                self._ask(peer)
+            elif peer.gap_at is None:
+                peer.gap_at = node.clock.now + node.options.repair_delay
+                self._members.wait_for(peer)
+
+    def _receive_range(self, peer: Peer, part: Part) -> bool:
+        """Take a range; return whether its history is the one that is known."""
+        start_mark, end_mark = part.marks
         if (
             peer.overlaps(part.start, part.end)
-            or peer.contradicts(part.start or 0, start_mark)
+            or peer.contradicts(part.start, start_mark)
             or peer.contradicts(part.end, end_mark)
         ):
             self.forked(peer)
-            return
-        if part.start is not None:
-            peer.note(part.start, start_mark)
+            return False
+        peer.note(part.start, start_mark)
         peer.note(part.end, end_mark)
-        self.announced(peer, part.end)
-        self._receive_part(peer, part, changes.marks)
+        change = part.range(peer.origin.ref_prefix)
+        if not peer.held.reaches(change):
+            peer.keep_ahead(change)
+            return True
+        self._changed(peer, peer.held.apply(change))
+        return True
+
+    def _settle(self, peer: Peer) -> None:
+        """Do what follows from more being held: what waited for it, and an end of asking."""
+        while (change := peer.next_ahead()) is not None:
+            self._changed(peer, peer.held.apply(change))
+        peer.moved()
+        if not peer.is_behind:
+            peer.gap_at, peer.request, peer.attempts = None, None, 0
+            peer.behind_at = None
+            peer.holders.clear()
+            self._show_if_current(peer)
+
+    def _changed(self, peer: Peer, diff: SliceDiff | None) -> None:
+        if diff is not None:
+            self._view.changed(peer, diff)
 
     def forked(self, peer: Peer) -> None:
         """There is proof that two histories are told under one id: it is over for both.
@@ -150,59 +239,3 @@ class Repair:
         node.counters["forked"] += 1
         if peer.is_up:
             node.send(peer.name, Forked(node.id, peer.origin))
-
-    def receive_transfer(self, transfer: Transfer) -> None:
-        """A part of an answer."""
-        peer = self._members.get(transfer.origin)
-        if peer is None:
-            return  # data creates no origin
-        if transfer.number == peer.request:
-            timeout = self._node.options.max_request_timeout
-            peer.request_ends_at = max(peer.request_ends_at, self._node.clock.now + timeout)
-        seq, part = peer.held.seq, transfer.part
-        if peer.contradicts(part.end, transfer.mark):
-            self.forked(peer)
-            return
-        peer.note(part.end, transfer.mark)
-        self._there_is(peer, part.end)
-        if part.start is not None and part.start > seq:
-            return  # it was asked for in another life, or by a clone: from which point is not known
-        answer = transfer.sender, transfer.number, transfer.mark  # two clones answer both
-        self._receive_part(peer, part, answer)
-        if transfer.number == peer.request and peer.overlaps(part.start, part.end):
-            peer.request = None
-            self._ask(peer)
-            return
-        if transfer.number == peer.request and peer.held.seq > seq:
-            # It is whole, and not all there is: ask for the rest.
-            peer.request, peer.attempts = None, 0
-            self._there_is(peer, peer.announced)
-
-    def _receive_part(self, peer: Peer, part: Part, answers: object) -> None:
-        change: Range | None = peer.assembly.add(part, answers, self._node.clock.now)
-        if change is None:
-            return
-        if not peer.held.reaches(change):
-            peer.keep_ahead(change)
-            return
-        if peer.overlaps(change.start, change.end):
-            return  # what is held came after this was asked for, and may not be on its way
-        if change.start is None and peer.held.contradicts(change):
-            self.forked(peer)
-            return
-        while change is not None:
-            diff = peer.held.apply(change)
-            if diff is not None:
-                self._view.changed(peer, diff)
-            change = peer.next_ahead()
-        peer.moved()
-        if not peer.is_behind:
-            peer.gap_at, peer.request, peer.attempts = None, None, 0
-            peer.holders.clear()
-            self._show_if_current(peer)
-
-    def tick(self) -> None:
-        """Drop what arrives in parts and made no progress for two heartbeats."""
-        before = self._node.clock.now - 2 * self._node.options.heartbeat_period
-        for peer in self._members:
-            peer.assembly.drop_stale(before)

@@ -27,25 +27,28 @@ from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import InvalidMessage
 from roost.naming import DEFAULT_LIMITS, NameLimits
+from roost.tracker import messages
+from roost.tracker.answers import PACE, Answers
 from roost.tracker.members import JITTER, Members
 from roost.tracker.messages import (
     VERSIONS,
     Alive,
     Changes,
+    ChunkTransfer,
     Digest,
     Forked,
     Goodbye,
     Heartbeat,
     Hello,
+    Part,
     Probe,
     Request,
     Superseded,
     TrackerMessage,
     Transfer,
     decode_message,
-    split,
 )
-from roost.tracker.node import RENAMED, Envelope, Node, Rng
+from roost.tracker.node import RENAMED, Envelope, Node, Rng, Room
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.path import NO_MARK, Path
 from roost.tracker.peer import Peer
@@ -109,6 +112,7 @@ class ReplicationProtocol:
         new_nonce: Makes 64 random bits for a new id.
         now: The present time, monotonic, in seconds.
         options: The periods.
+        room: Tells what the adapter takes; asked before anything large is made for it.
         link: What other nodes' adapters call the way to this one.
         versions: The lowest and the highest message version that this node reads.
         name_limits: How long the names of what others track may be.
@@ -125,20 +129,25 @@ class ReplicationProtocol:
         new_nonce: Callable[[], int],
         now: float,
         options: ReplicationOptions | None = None,
+        room: Callable[[], Room] = Room,
         link: str = "",
         versions: tuple[int, int] = VERSIONS,
         name_limits: NameLimits = DEFAULT_LIMITS,
     ) -> None:
         self.options = options or ReplicationOptions()
-        self._node = node = Node(own, self.options, rng=rng, new_nonce=new_nonce, now=now)
+        self._node = node = Node(
+            own, self.options, rng=rng, new_nonce=new_nonce, now=now, room=room
+        )
         self._members = Members(node, self)
         self._view = View(self._members)
         self._repair = Repair(node, self._members, self._view)
+        self._answers = Answers(node, self._members)
         self._link = link
         self._versions = versions
         self._name_limits = name_limits
         self._broadcast_at = -self.options.broadcast_period
         self._tick_at = rng.random() * JITTER * self.options.heartbeat_period
+        self._is_flush_cut = False  # there was no room for all that changed
         self._refuted_at: float | None = None
         self._events: list[ClusterEvent] = []
         self._say_hello()
@@ -242,6 +251,8 @@ class ReplicationProtocol:
                 self._receive_request(message)
             case Transfer():
                 self._repair.receive_transfer(message)
+            case ChunkTransfer():
+                self._repair.receive_chunk(message)
             case _:
                 raise AssertionError(f"unknown message: {message!r}")
 
@@ -259,6 +270,7 @@ class ReplicationProtocol:
             if peer.show_at is not None and node.clock.is_due(peer.show_at):
                 self._view.show(peer)
             self._repair.handle_deadline(peer)
+        self._send_answers()
 
     # Out.
 
@@ -273,7 +285,10 @@ class ReplicationProtocol:
             return None
         due = self._tick_at
         if node.own.seq > node.broadcast_seq:
-            due = min(due, self._broadcast_at + self.options.broadcast_period)
+            period = PACE if self._is_flush_cut else self.options.broadcast_period
+            due = min(due, self._broadcast_at + period)
+        if self._answers.deadline is not None:
+            due = min(due, self._answers.deadline)
         for deadline in self._members.deadlines():
             due = min(due, deadline)
         return node.clock.on_callers(due)
@@ -380,20 +395,43 @@ class ReplicationProtocol:
     # Our own changes.
 
     def _flush(self) -> None:
-        if self._node.clock.is_due(self._broadcast_at + self.options.broadcast_period):
+        period = PACE if self._is_flush_cut else self.options.broadcast_period
+        if self._node.clock.is_due(self._broadcast_at + period):
             self._flush_now()
 
     def _flush_now(self) -> None:
+        """Broadcast what changed, as far as there is room, and in any case some of it."""
         node = self._node
-        own = node.own
-        if own.seq == node.broadcast_seq:
+        own, path = node.own, node.path
+        self._is_flush_cut = False
+        while own.seq > node.broadcast_seq:
+            if self._is_flush_cut and not node.has_room:
+                break
+            mark = node.new_nonce()
+            change = own.cut(
+                node.broadcast_seq,
+                max_size=node.max_part_size,
+                max_count=messages.MAX_PART_COUNT,
+            )
+            if change is None:
+                # More changed than the log has: others fetch it when they hear the number.
+                end = own.seq
+            else:
+                end = change.end
+                part = Part.of(change, (path.mark, mark))
+                node.broadcast(Changes(node.id, part, own.seq))
+                node.sent_large(sum(entry.size for entry in change.added))
+            node.broadcast_seq = end
+            path.add(end, mark)
+            self._broadcast_at = node.clock.now
+            self._is_flush_cut = own.seq > end
+
+    def _send_answers(self) -> None:
+        if not len(self._answers):
             return
-        marks = node.path.mark, node.new_nonce()
-        for part in split(own.range_from(node.broadcast_seq)):
-            node.broadcast(Changes(node.id, part, marks))
-        node.broadcast_seq = own.seq
-        node.path.add(own.seq, marks[1])
-        self._broadcast_at = node.clock.now
+        self._flush_now()  # chunks are those of a number that others know
+        if self._node.own.seq == self._node.broadcast_seq:
+            self._answers.send()
 
     def _hello(self) -> Hello:
         return Hello(self._node.id, self._node.broadcast_seq, self._versions, self._link)
@@ -414,7 +452,6 @@ class ReplicationProtocol:
         ]
         if differing:
             self._send_digest(node.rng.choice(differing), of=len(differing))
-        self._repair.tick()
         self._members.tick()
 
     def _send_digest(self, peer: Peer, *, of: int) -> None:
@@ -454,11 +491,13 @@ class ReplicationProtocol:
         if request.origin == node.id:
             self._flush_now()
             # It was told of more than it holds: if there is not more, it was not told by us.
-            is_beyond = request.after >= node.own.seq
+            seq = node.own.seq
+            is_beyond = request.after > seq or (request.after == seq and not request.gaps)
             if is_beyond or node.path.judge(request.after, request.mark) is False:
                 self.refuted(node.id)
                 return
-        self._repair.answer(request)
+        self._answers.begin(request)
+        self._send_answers()
 
     def _receive_digest(self, digest: Digest) -> None:
         node, members = self._node, self._members

@@ -28,7 +28,8 @@ from typing import ClassVar, Final, Protocol
 
 from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.adapter import LinkEvents
-from roost.pubsub.broker.frames import Hello, Messages, decode_frame, encode_frame
+from roost.pubsub.broker.frames import Hello, Messages, Piece, decode_frame, encode_frame
+from roost.pubsub.broker.joiner import MAX_MESSAGE_SIZE, Joiner
 from roost.pubsub.broker.neighbours import Neighbours
 from roost.pubsub.broker.outbox import Address, Outbox
 from roost.pubsub.names import NodeName
@@ -44,6 +45,9 @@ ANSWER_TIMEOUT: Final = 10.0  # seconds without a sign although messages come: t
 MAX_BACK_OFF: Final = 2.0  # seconds between two attempts
 FLUSH_TIMEOUT: Final = 1.0  # seconds that ``close`` gives to what waits
 _SLICES: Final = 20  # of SILENCE_TIMEOUT
+
+PIECE_OVERHEAD_SIZE: Final = 8  # bytes: the head of what a piece carries
+MIN_PIECE_SIZE: Final = 128  # bytes: below it a message would take too many
 
 EVERYBODY: Final[Address] = ("all",)
 
@@ -147,6 +151,16 @@ class BrokerAdapter(ABC):
     def is_attached(self) -> bool:
         return self._run is not None and self._run.is_attached
 
+    @property
+    def free_size(self) -> int:
+        """How many bytes it takes now that make nothing wait long for the engine."""
+        return self._run.outbox.free_size if self.is_attached and self._run is not None else 0
+
+    @property
+    def max_size(self) -> int | None:
+        """How many bytes the engine takes in one piece now; larger messages go in several."""
+        return None if self._run is None else self._run.max_size
+
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         """Attach to the engine; from now on call ``deliver`` on the loop for each message.
 
@@ -202,8 +216,13 @@ class _Run:
         self._deliver = deliver
         self._links = links
         self._heard_count = 0
+        self._pieces_of = Joiner(adapter.counters)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def max_size(self) -> int | None:
+        return None if self._connection is None else self._connection.max_size
 
     # Life.
 
@@ -329,7 +348,27 @@ class _Run:
             for message in messages:
                 yield from self._frames(address, [message], max_size)
         else:
+            yield from self._pieces(messages[0], max_size)
+
+    def _pieces(self, message: bytes, max_size: int) -> Iterator[bytes]:
+        """Frames with a piece of a message each, which is too large for one."""
+        name = self.adapter.node_name
+        empty = encode_frame(Piece(self.link, name, MAX_MESSAGE_SIZE, MAX_MESSAGE_SIZE, b""))
+        piece_size = max_size - len(empty) - PIECE_OVERHEAD_SIZE
+        if piece_size < MIN_PIECE_SIZE or len(message) > MAX_MESSAGE_SIZE:
             self.adapter.counters["too_large"] += 1
+            if self.adapter.counters["too_large"] == 1:
+                logger.error(
+                    "a message of %d bytes is too large: %s takes %d bytes in one piece; raise "
+                    "its limit, or send less at once",
+                    len(message),
+                    self.adapter.engine,
+                    max_size,
+                )
+            return
+        for at in range(0, len(message), piece_size):
+            piece = message[at : at + piece_size]
+            yield encode_frame(Piece(self.link, name, at, len(message), piece))
 
     def _hello(self) -> bytes:
         return encode_frame(Hello(self.link, self.adapter.node_name))
@@ -351,6 +390,10 @@ class _Run:
             case Messages():
                 for message in frame.messages:
                     self._guarded(self._deliver, message)
+            case Piece():
+                whole = self._pieces_of.add(frame)
+                if whole is not None:
+                    self._guarded(self._deliver, whole)
 
     def _guarded(self, callback: Callable[..., None], *args: object) -> None:
         try:

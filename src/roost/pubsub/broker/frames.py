@@ -16,7 +16,7 @@ import msgspec
 
 from roost.naming import is_short
 
-__all__ = ["Hello", "Messages", "decode_frame", "encode_frame"]
+__all__ = ["Hello", "Messages", "Piece", "decode_frame", "encode_frame"]
 
 
 class _Frame(msgspec.Struct, array_like=True, frozen=True):
@@ -34,12 +34,28 @@ class Messages(_Frame, frozen=True, tag="roost.1"):
     messages: list[bytes]
 
 
+class Piece(_Frame, frozen=True, tag="roost.1.piece"):
+    """A piece of a message that is too large for the engine; the next ones follow at once.
+
+    Args:
+        at: Where it begins in the message; 0 is the first.
+        size: Bytes of the whole message.
+        data: Its bytes.
+    """
+
+    at: int
+    size: int
+    data: bytes
+
+
 encode_frame = msgspec.msgpack.Encoder().encode
 
-_decode: Callable[[bytes], Hello | Messages] = msgspec.msgpack.Decoder(Hello | Messages).decode
+_decode: Callable[[bytes], Hello | Messages | Piece] = msgspec.msgpack.Decoder(
+    Hello | Messages | Piece
+).decode
 
 
-def decode_frame(data: bytes) -> Hello | Messages | None:
+def decode_frame(data: bytes) -> Hello | Messages | Piece | None:
     """Return the frame; None if these bytes are none.
 
     Example:

@@ -18,6 +18,7 @@ Address = tuple[str, ...]
 Batch = list[tuple[Address, list[bytes]]]
 """Messages in order; those next to each other and for the same address are together."""
 
+FREE_SIZE = 1 << 20  # bytes that may wait before those who have much to send wait as well
 BATCH_SIZE = 1 << 20  # bytes taken at once: so much is lost at most when the engine goes away
 RUN_SIZE = 1 << 16  # bytes for one address together: what an engine likes as one message
 RUN_COUNT = 1_000  # messages together: a receiver hands them over without a pause
@@ -48,6 +49,7 @@ class Outbox:
         self._waiting: deque[tuple[Address, bytes]] = deque()
         self._size = 0
         self._taken_count = 0
+        self._taken_size = 0
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -60,6 +62,11 @@ class Outbox:
     def size(self) -> int:
         """How many bytes wait."""
         return self._size
+
+    @property
+    def free_size(self) -> int:
+        """How many bytes more make nothing wait long; what was taken and not sent counts, too."""
+        return max(min(FREE_SIZE, self.max_size // 2) - self._size - self._taken_size, 0)
 
     def put(self, address: Address, message: bytes) -> None:
         """Append a message, or drop it at the bound; returns at once."""
@@ -97,13 +104,14 @@ class Outbox:
                 batch.append((address, [message]))
                 run_size = len(message)
         self._size -= batch_size
+        self._taken_size += batch_size
         if not self._waiting:
             self._filled.clear()
         return batch
 
     def sent(self) -> None:
         """Note that the engine has what was taken."""
-        self._taken_count = 0
+        self._taken_count = self._taken_size = 0
         if not self._waiting:
             self._emptied.set()
 

@@ -105,6 +105,16 @@ class ZenohAdapter:
         """Whether nobody has been there for 10 s, though seeds or siblings are expected."""
         return self._run is not None and self._run.company.is_lonely
 
+    @property
+    def free_size(self) -> int:
+        """How many bytes it takes now that make nothing wait long."""
+        return 0 if self._run is None else self._run.outbox.free_size
+
+    @property
+    def max_size(self) -> int | None:
+        """zenoh cuts what is large by itself."""
+        return None
+
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         """Open the session, and wait up to half a second for the first connections.
 

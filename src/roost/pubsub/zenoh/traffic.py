@@ -27,7 +27,9 @@ logger = logging.getLogger("roost.pubsub")
 _NUMBER_SIZE = 8  # bytes
 _SIZE_SIZE = 4  # bytes
 _MAX_PARCEL_SIZE = 32 * 1024  # bytes, unless a single message is larger
-_SLICE_COUNT = 256  # messages delivered before the loop may do something else
+_FREE_SIZE = 1024 * 1024  # bytes that wait before those who have much to send wait as well
+_SLICE_COUNT = 256  # messages delivered before the loop may do something else,
+_SLICE_SIZE = 256 * 1024  # and bytes of them
 _MAX_WAIT = 0.05  # seconds: half of what a sender waits before it drops
 _MAX_NUMBERED_COUNT = 4096  # senders whose last number is kept
 
@@ -65,6 +67,11 @@ class Outbox(threading.Thread):
         self._sent_size = 0  # bytes that the thread ever sent
         self._numbers: Counter[str | None] = Counter()
         self._is_abandoned = False
+
+    @property
+    def free_size(self) -> int:
+        """How many bytes more make nothing wait long. For the loop's thread."""
+        return max(_FREE_SIZE - (self._queued_size - self._sent_size), 0)
 
     def put(self, node_name: str | None, data: bytes) -> None:
         """Queue a message; at the bound it is dropped. For the loop's thread."""
@@ -234,9 +241,14 @@ class Inbox:
     def _drain(self) -> None:
         """Deliver a slice; what remains has its turn after what else the loop has to do."""
         with self._lock:
-            count = min(len(self._items), _SLICE_COUNT)
-            items = [self._items.popleft() for _ in range(count)]
-            self._size -= sum(len(item) for item in items if isinstance(item, bytes))
+            items: list[bytes | Callable[[], None]] = []
+            size = 0
+            while self._items and len(items) < _SLICE_COUNT and size < _SLICE_SIZE:
+                item = self._items.popleft()
+                items.append(item)
+                if isinstance(item, bytes):
+                    size += len(item)
+            self._size -= size
             self._is_stalled = False
             self._has_room.notify_all()
             if self._items:
