@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import nodes, replication, rooms, side_by_side, tracker
+from bench import nodes, replication, rooms, side_by_side, tracker, transfer
 
 BENCHMARKS: Final = {
     "tracker": tracker,
     "rooms": rooms,
     "replication": replication,
     "nodes": nodes,
+    "transfer": transfer,
     "side": side_by_side,
 }
 

@@ -13,33 +13,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import shutil
 import signal
-import socket
 import struct
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
-import psutil
-
-from bench.servers.process import free_port
+from bench.engines import (
+    ENGINES,
+    NodeProcess,
+    engine_running,
+    enter_namespace,
+    is_in_namespace,
+    say,
+)
 from bench.table import format_figure, markdown_table
 from roost import PubSub
 from roost.presence.tracker import Tracker, TrackerDiff
 
 __all__ = ["Effort", "add_arguments", "run"]
 
-ENGINES: Final = ("zenoh", "redis", "nats")
 ROOM: Final = "room:1"
 MESSAGE_SIZE: Final = 200  # bytes
 WINDOW: Final = 2_000  # broadcasts that are sent and not yet acknowledged
@@ -47,7 +45,6 @@ ACKNOWLEDGED: Final = 100  # broadcasts by one acknowledgement
 LATENCY_INTERVAL: Final = 0.005  # seconds between broadcasts whose latency is measured
 PATIENCE: Final = 60.0  # seconds for anything at all
 _AT: Final = struct.Struct("d")
-_ENTERED: Final = "ROOST_BENCH_ENTERED"
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def run(arguments: argparse.Namespace, effort: Effort | None = None) -> str:
     """Measure, and return the tables."""
     effort = effort or Effort()
     if effort == Effort():
-        _enter_namespace()
+        enter_namespace()
     found = {engine: _measure(engine, effort) for engine in arguments.engines}
     return _tables(found, effort)
 
@@ -107,7 +104,7 @@ class _Seen(Tracker):
             return
         for joins, leaves in diff.values():
             self.count += len(joins) - len(leaves)
-        _say(count=self.count, at=at)
+        say(count=self.count, at=at)
 
 
 class _Node:
@@ -128,13 +125,13 @@ class _Node:
             self.pubsub.subscribe("timed", self._receive_timed)
             self.pubsub.subscribe("flood", self._receive_flood)
             self.pubsub.subscribe("acknowledged", self._receive_acknowledgement)
-            _say(started=True)
+            say(started=True)
             while line := await reader.readline():
                 command, *words = line.decode().split()
                 await getattr(self, f"do_{command}")(*map(int, words))
 
     async def do_nodes(self) -> None:
-        _say(nodes=len(self.pubsub.node_names))
+        say(nodes=len(self.pubsub.node_names))
 
     async def do_track(self, count: int) -> None:
         self.seen.is_quiet = True
@@ -142,7 +139,7 @@ class _Node:
         at = time.monotonic()
         for number in range(count):
             self.seen.track(self.owner, f"user-{number}", {"online_at": 1795323696}, topic=ROOM)
-        _say(tracked=count, at=at)
+        say(tracked=count, at=at)
 
     async def do_untrack(self) -> None:
         assert self.owner is not None
@@ -153,7 +150,7 @@ class _Node:
             data = _AT.pack(time.monotonic()).ljust(MESSAGE_SIZE, b"\0")
             self.pubsub.broadcast_from(self._receive_timed, "timed", data)
             await asyncio.sleep(LATENCY_INTERVAL)
-        _say(timed=count)
+        say(timed=count)
 
     async def do_flood(self, count: int) -> None:
         data = bytes(MESSAGE_SIZE)
@@ -169,10 +166,10 @@ class _Node:
         while self.acknowledged_count < count:
             self.acknowledged.clear()
             await asyncio.wait_for(self.acknowledged.wait(), PATIENCE)
-        _say(flooded=count, seconds=time.monotonic() - start)
+        say(flooded=count, seconds=time.monotonic() - start)
 
     async def do_report(self) -> None:
-        _say(latencies=self.received, dropped=sum(self.pubsub.adapter.counters.values()))
+        say(latencies=self.received, dropped=sum(self.pubsub.adapter.counters.values()))
         self.received = []
 
     def _receive_timed(self, data: bytes) -> None:
@@ -188,84 +185,16 @@ class _Node:
         self.acknowledged.set()
 
 
-def _say(**said: object) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
-    sys.stdout.flush()
-
-
-# What starts nodes and engines.
-
-
-class _Process:
-    """A node, seen from here."""
-
-    def __init__(self, url: str, name: str) -> None:
-        self.process = psutil.Popen(
-            [sys.executable, "-m", "bench.nodes", url, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def do(self, *words: object) -> None:
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-
-    def wait_for(self, **wanted: object) -> dict[str, Any]:
-        """The next thing said that has these, or has their names if they are None."""
-        while True:
-            line = self.process.stdout.readline()
-            if not line:
-                raise RuntimeError("a node has ended")
-            said: dict[str, Any] = json.loads(line)
-            if all(name in said and value in (None, said[name]) for name, value in wanted.items()):
-                return said
-
-    def end(self) -> None:
-        with suppress(OSError):
-            self.process.send_signal(signal.SIGCONT)
-            self.process.stdin.close()
-        try:
-            self.process.wait(5)
-        except psutil.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+# What starts nodes.
 
 
 @contextmanager
-def _engine(name: str) -> Iterator[str]:
-    """An engine that runs for the duration of the block; yields its URL."""
-    port = free_port()
-    url = f"{name}://127.0.0.1:{port}"
-    if name == "zenoh":
-        yield url
-        return
-    commands = {
-        "redis": ("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""),
-        "nats": ("nats-server", "--port", port, "--addr", "127.0.0.1"),
-    }
-    program, *options = map(str, commands[name])
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if path is None:
-        raise SystemExit(f"no {program} here: scripts/find-engines says where to get it")
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        process = subprocess.Popen([path, *options], cwd=folder, stdout=nowhere, stderr=nowhere)
-        try:
-            _wait_for_port(port)
-            yield url
-        finally:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def _nodes(url: str, count: int) -> Iterator[list[_Process]]:
+def _nodes(url: str, count: int) -> Iterator[list[NodeProcess]]:
     """Nodes that all see each other."""
     with ExitStack() as stack:
         nodes = []
         for number in range(count):
-            node = _Process(url, f"node-{number}")
+            node = NodeProcess("bench.nodes", url, f"node-{number}")
             stack.callback(node.end)
             node.wait_for(started=True)
             nodes.append(node)
@@ -274,7 +203,7 @@ def _nodes(url: str, count: int) -> Iterator[list[_Process]]:
         yield nodes
 
 
-def _until_all_are_seen(node: _Process, count: int) -> None:
+def _until_all_are_seen(node: NodeProcess, count: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         node.do("nodes")
@@ -285,35 +214,9 @@ def _until_all_are_seen(node: _Process, count: int) -> None:
         time.sleep(0.05)
 
 
-def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _enter_namespace() -> None:
-    """Start this program again in a network namespace of its own, if that can be had."""
-    unshare, ip = shutil.which("unshare"), shutil.which("ip", path=os.defpath + ":/usr/sbin:/sbin")
-    if os.environ.get(_ENTERED):
-        return
-    if unshare and ip:
-        enter = [unshare, "--user", "--map-root-user", "--net"]
-        up = ["sh", "-c", f'{ip} link set lo up && exec "$@"', "sh"]
-        if subprocess.run([*enter, *up, "true"], capture_output=True).returncode == 0:
-            command = [*enter, *up, sys.executable, "-m", "bench", *sys.argv[1:]]
-            os.execve(unshare, command, {**os.environ, _ENTERED: "1"})
-
-
 def _loopback_size() -> int | None:
     """Bytes that ever passed over the loopback, if it is ours alone."""
-    if not os.environ.get(_ENTERED):
+    if not is_in_namespace():
         return None
     for line in Path("/proc/net/dev").read_text().splitlines():
         name, _, figures = line.partition(":")
@@ -329,7 +232,7 @@ Found = dict[str, Any]
 
 def _measure(engine: str, effort: Effort) -> Found:
     found: Found = {}
-    with _engine(engine) as url:
+    with engine_running(engine) as url:
         with _nodes(url, 2) as (a, b):
             found["tracks"] = [_time_tracks(a, b, 1) for _ in range(effort.track_count)]
             found["bursts"] = [
@@ -350,7 +253,7 @@ def _measure(engine: str, effort: Effort) -> Found:
     return found
 
 
-def _time_tracks(a: _Process, b: _Process, count: int) -> float:
+def _time_tracks(a: NodeProcess, b: NodeProcess, count: int) -> float:
     """Seconds from the first track on one node until all are visible on the other."""
     a.do("track", count)
     start = a.wait_for(tracked=count)["at"]

@@ -27,6 +27,7 @@ from time import process_time
 from typing import Final
 
 import psutil
+from roost.tracker.assembly import Assembly
 
 from bench.plot import plot_lines
 from bench.table import format_figure, format_ratio, format_size, markdown_table, parse_size
@@ -35,7 +36,6 @@ from roost.crdt.held import HeldSlice
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Range, Slice
 from roost.testing.simulation import Simulation
-from roost.tracker.assembly import Assembly
 from roost.tracker.messages import (
     Changes,
     Heartbeat,

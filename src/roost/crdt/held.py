@@ -8,13 +8,13 @@ A slice that no range leads to comes in chunks, each of which is applied when it
 is held *in part*: between some seqs it is that of a later number, in the gaps between them still
 that of ``seq``::
 
-    whole at seq --the chunk with the last entries--> in part --the last gap is filled--> whole
+    whole at seq --a chunk of a later number--> in part --the last gap is filled--> whole
 
-The chunks may be cut at different numbers. The first one, cut at n, begins above a seq and has all
-that is above; ranges that begin at n are right for that part, and move it to their end, ``at``.
-A chunk of a later number than ``at`` lacks only what such ranges are going to remove; to one of an
-earlier number, the removals since are applied. So with all gaps filled, and ``at`` as far as the
-latest chunk, what is held is exactly S(at).
+The chunks may be cut at different numbers. Ranges that begin at the number of the first one are
+right for it, and move it to their end, ``at``; they bring all entries that came since. A chunk of a
+later number than ``at`` lacks only what such ranges are going to remove; to one of an earlier
+number, the removals since are applied. So with all gaps filled, and ``at`` as far as the latest
+chunk, what is held is exactly S(at).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Partial:
     def covered(self) -> tuple[int, int]:
         """What came above all gaps."""
         upto = self.gaps[-1][1] if self.gaps else 0
-        return (self.at if upto is None else upto), self.at
+        return (0, 0) if upto is None else (upto, self.at)
 
     def take_unchecked(self, gap: Gap) -> list[int]:
         """The entries in a gap that is filled now."""
@@ -242,7 +242,8 @@ class HeldSlice:
             What it changed; None if it leads nowhere: it is old, or what it names is not here.
         """
         partial = self._partial
-        if chunk.upto is None and (partial is None or starts_over) and chunk.end > self.at:
+        is_begun = partial is not None and not (starts_over and chunk.upto is None)
+        if not is_begun and chunk.end > self.at:
             if not self._has(chunk):
                 return None
             known = self.known

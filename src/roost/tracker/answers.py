@@ -24,6 +24,8 @@ from roost.tracker.node import Node
 __all__ = ["Answers"]
 
 MAX_ANSWER_COUNT: Final = 64  # messages in one answer: 4 MB
+RANGE_COUNT: Final = 1_000  # changes that are sent as ranges, however small the slice
+RANGE_SHARE: Final = 50  # and as many as a slice has in a 50th: then its numbers alone are more
 MAX_ANSWERS: Final = 1_000  # under way; one more drops the one that waited longest
 PACE: Final = 0.005  # seconds until it is seen again whether there is room
 WHOLE: Final[Gap] = (0, None)
@@ -37,19 +39,21 @@ class _Answer:
         number: That of the request.
         origin: Whose slice it is about.
         at: The number that the next range begins at; None if there are only chunks.
+        until: The number that ranges are needed to.
         gaps: What chunks are to fill, in order.
         known: As in the request.
         left_count: Messages that it may still have.
         ends_at: When whoever asked has given it up.
     """
 
-    __slots__ = ("at", "ends_at", "gaps", "known", "left_count", "number", "origin", "to")
+    __slots__ = ("at", "ends_at", "gaps", "known", "left_count", "number", "origin", "to", "until")
 
     def __init__(self, request: Request, at: int | None, gaps: list[Gap], ends_at: float) -> None:
         self.to = request.sender.name
         self.number = request.number
         self.origin = request.origin
         self.at = at
+        self.until = request.until
         self.gaps = gaps
         self.known = request.known
         self.left_count = MAX_ANSWER_COUNT
@@ -86,7 +90,12 @@ class Answers:
         if request.origin == node.id:
             # A range is right only for a point of our own history.
             is_ours = node.path.judge(after, request.mark)
-            reaches = bool(is_ours) and node.own.range_from(after, after) is not None
+            count = node.own.seq - after
+            reaches = (
+                bool(is_ours)
+                and node.own.range_from(after, after) is not None
+                and count <= max(RANGE_COUNT, len(node.own) // RANGE_SHARE)
+            )
             if reaches and after < node.broadcast_seq:
                 at = after
         else:
@@ -143,7 +152,9 @@ class Answers:
             parts.append(Part.of(change, (mark, end_mark)))
             size += step_size
             at, mark = end, end_mark
-        answer.at = at if at < node.broadcast_seq else None
+            if at == answer.until:
+                break
+        answer.at = at if at < node.broadcast_seq and at != answer.until else None
         has_more = answer.left_count > 0 and (answer.at is not None or bool(answer.gaps))
         message = Transfer(node.id, answer.origin, answer.number, tuple(parts), not has_more)
         node.send(answer.to, message)

@@ -166,6 +166,7 @@ class Request(_Message, frozen=True, tag=4):
         mark: That of ``after``.
         gaps: What the sender lacks of a slice that came in part; the answer has it in chunks.
         known: (a, b): of entries with seqs in (a, b] chunks need only name these.
+        until: What begins at this number is here already; 0: nothing is.
     """
 
     sender: OriginId
@@ -175,6 +176,7 @@ class Request(_Message, frozen=True, tag=4):
     mark: int = 0
     gaps: tuple[tuple[int, int | None], ...] = ()
     known: tuple[int, int] = (0, 0)
+    until: int = 0
 
 
 class Transfer(_Message, frozen=True, tag=5):

@@ -116,9 +116,10 @@ class Repair:
             return  # until it lives, or somebody says that it holds more
         self._last_number += 1
         peer.request, peer.request_to = self._last_number, to
-        backoff = min(
-            node.options.request_timeout * 2**peer.attempts, node.options.max_request_timeout
-        )
+        timeout = node.options.request_timeout
+        if peer.held.is_partial:  # answers are on their way: only this one may be lost
+            timeout = min(timeout, STALL_DELAYS * node.options.repair_delay)
+        backoff = min(timeout * 2**peer.attempts, node.options.max_request_timeout)
         peer.request_ends_at = node.clock.now + backoff * (1 + node.rng.random() * JITTER)
         self._members.wait_for(peer)
         peer.attempts += 1
@@ -133,6 +134,7 @@ class Repair:
                 peer.marks.get(held.at, NO_MARK),
                 tuple(held.gaps[-MAX_GAP_COUNT:]),
                 held.known,
+                peer.ahead[0].start if peer.ahead else 0,
             ),
         )
 
