@@ -37,6 +37,7 @@ async def test_a_node_by_itself_is_well():
             "is_lonely": False,
             "has_namesake": False,
             "is_failing": False,
+            "lagging": [],
             "nodes": ["a"],
             "peers": [],
             "incompatible": [],
@@ -58,7 +59,16 @@ async def test_a_node_knows_the_others():
         await asyncio.sleep(1)
         health = b.health()
         assert health["nodes"] == ["a", "b"]
-        assert health["peers"] == [{"name": "a", "is_up": True, "is_behind": False, "presences": 1}]
+        assert health["peers"] == [
+            {
+                "name": "a",
+                "is_up": True,
+                "is_behind": False,
+                "behind_for": 0.0,
+                "missing": 0,
+                "presences": 1,
+            }
+        ]
         network.nodes["a"].crash()
         await asyncio.sleep(32)
         assert b.health()["nodes"] == ["b"]

@@ -41,6 +41,8 @@ class NodeAdapter:
         self.reaches_others = True
         self.is_attached = True
         self.is_lonely = False
+        self.free_size = 1 << 20
+        self.max_size: int | None = None
         self.counters: Counter[str] = Counter()
         self.is_crashed = False
         self.is_started = False

@@ -74,18 +74,44 @@ class TestNats(BrokerScenes, LinkConformance, OutageConformance):
     library = "nats"
     extra = "nats"
 
-    async def test_what_the_server_does_not_carry(self, tmp_path: Path) -> None:
-        """A message over ``max_payload`` is dropped and counted; many small ones are not."""
+    async def test_what_the_server_does_not_carry_goes_in_pieces(self, tmp_path: Path) -> None:
+        """Messages over ``max_payload`` arrive as they were, in order; up to 4 MiB."""
         with NatsServer(tmp_path, "max_payload: 4096") as server:
             url = f"nats://127.0.0.1:{server.port}"
             one, two = (NatsAdapter(url, node_name=name) for name in ("alice", "bob"))
             async with self.running(one, two) as (a, b):
-                a.adapter.publish(b"x" * 5_000)
-                for _ in range(10):
-                    a.adapter.publish(b"y" * 1_000)
+                messages = [
+                    b"y" * 1_000,
+                    bytes(range(256)) * 20,
+                    b"z" * (4 << 20),
+                    b"",
+                    b"x" * 5_000,
+                ]
+                a.adapter.publish(b"x" * ((4 << 20) + 1))
+                for message in messages:
+                    a.adapter.publish(message)
+                    a.adapter.publish_to("bob", message)
 
-                await self.receives(b, *[b"y" * 1_000] * 10)
+                await self.receives(b, *[each for each in messages for _ in range(2)])
                 assert a.adapter.counters == {"too_large": 1}
+
+    async def test_a_limit_that_carries_nothing_is_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What can't go in sensible pieces loses itself only, and the log says what to change."""
+        with NatsServer(tmp_path, "max_payload: 150") as server:
+            url = f"nats://127.0.0.1:{server.port}"
+            one, two = (NatsAdapter(url, node_name=name) for name in ("alice", "bob"))
+            async with self.running(one, two) as (a, b):
+                for _ in range(3):
+                    a.adapter.publish(b"x" * 5_000)
+                a.adapter.publish(b"y")
+
+                await self.receives(b, b"y")
+                assert a.adapter.counters == {"too_large": 3}
+        (record,) = (each for each in caplog.records if "too large" in each.getMessage())
+        assert "5000 bytes" in record.getMessage()
+        assert "150 bytes" in record.getMessage()
 
     async def test_a_slow_consumer(self, engine: NatsEngine) -> None:
         """A node that reads too slowly is thrown out by the server, and comes back."""

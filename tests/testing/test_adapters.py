@@ -64,6 +64,8 @@ class MemoryAdapter:
     """A good adapter; each of its methods is short, so that a bug can be planted by overriding."""
 
     reaches_others = True
+    is_lonely = False
+    max_size = None
     max_waiting_count = 1_000
 
     def __init__(self, engine: MemoryEngine, node_name: str, namespace: str) -> None:
@@ -93,6 +95,11 @@ class MemoryAdapter:
             self.tell_up(other)
             other.tell_up(self)
         self.engine.adapters.append(self)
+
+    @property
+    def free_size(self) -> int:
+        is_free = self.is_attached and not self.waiting_count
+        return 1 << 20 if is_free else 0
 
     async def close(self) -> None:
         if self.is_running:
@@ -371,6 +378,14 @@ class CountsNothing(MemoryAdapter):
         self.counters.clear()
 
 
+class AlwaysHasRoom(MemoryAdapter):
+    free_size = 1 << 20
+
+
+class NeverHasRoom(MemoryAdapter):
+    free_size = 0
+
+
 class HasNoBound(MemoryAdapter):
     max_waiting_count = 1_000_000
 
@@ -411,6 +426,8 @@ class DoesNotTellWhy(MemoryAdapter):
 
 
 BUGS: dict[type[MemoryAdapter], str] = {
+    AlwaysHasRoom: "test_a_flood_at_a_stalled_engine_is_bounded",
+    NeverHasRoom: "test_it_says_how_it_is",
     Echoes: "test_a_broadcast_reaches_all_others_and_not_its_sender",
     SendsTwice: "test_a_broadcast_reaches_all_others_and_not_its_sender",
     TellsAll: "test_a_message_for_one_node_reaches_it_alone",

@@ -312,6 +312,7 @@ class Endpoint:
             and not replicator.incompatible
             and not replicator.has_namesake
             and not replicator.is_failing
+            and not replicator.lagging
         )
         return {
             "status": "ok" if is_whole else "degraded",
@@ -320,6 +321,7 @@ class Endpoint:
             "is_lonely": adapter.is_lonely,
             "has_namesake": replicator.has_namesake,
             "is_failing": replicator.is_failing,
+            "lagging": replicator.lagging,
             "nodes": replicator.node_names,
             "peers": replicator.peers,
             "incompatible": replicator.incompatible,

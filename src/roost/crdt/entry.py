@@ -47,5 +47,5 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """About how many bytes it takes in a message, and never fewer than it does."""
         size = OVERHEAD_SIZE + len(self.meta)
         for text in (self.topic, self.key, self.tracker):
-            size += len(text) if text.isascii() else len(text.encode())
+            size += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
         return size

@@ -406,6 +406,8 @@ class AdapterConformance(_Suite):
         states = [adapter.is_attached]
         async with self.running(adapter):
             states.append(adapter.is_attached)
+            assert adapter.free_size > 0
+            assert adapter.max_size is None or adapter.max_size > 0
         assert [*states, adapter.is_attached] == [False, True, False]
         assert engine.adapter().node_name != engine.adapter().node_name
 
@@ -538,10 +540,12 @@ class OutageConformance(_Suite):
                     if number % 1_000 == 0:
                         await asyncio.sleep(0)
                 dropped = a.adapter.counters.total()
+                free_size = a.adapter.free_size
             finally:
                 await engine.resume()
 
             assert longest < 0.5
+            assert free_size == 0
             assert dropped >= self.flood_count - self.max_waiting_size // len(message)
             for node in (a, b):
                 await self.is_attached(node)

@@ -325,6 +325,10 @@ class ReplicationProtocol:
         """What was dropped and why: reason → how often."""
         return self._node.counters
 
+    def behind_for(self, peer: Peer) -> float:
+        """For how many seconds less has been held of a peer than there is; 0 if that is not so."""
+        return 0.0 if peer.behind_at is None else self._node.clock.now - peer.behind_at
+
     @property
     def version(self) -> int:
         """The highest message version that this node and all peers that are up read.

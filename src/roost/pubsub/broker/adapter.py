@@ -216,6 +216,7 @@ class _Run:
         self._deliver = deliver
         self._links = links
         self._heard_count = 0
+        self._cut_count = 0  # messages that were sent in pieces
         self._pieces_of = Joiner(adapter.counters)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -352,8 +353,8 @@ class _Run:
 
     def _pieces(self, message: bytes, max_size: int) -> Iterator[bytes]:
         """Frames with a piece of a message each, which is too large for one."""
-        name = self.adapter.node_name
-        empty = encode_frame(Piece(self.link, name, MAX_MESSAGE_SIZE, MAX_MESSAGE_SIZE, b""))
+        name, largest = self.adapter.node_name, MAX_MESSAGE_SIZE
+        empty = encode_frame(Piece(self.link, name, 1 << 63, largest, largest, b""))
         piece_size = max_size - len(empty) - PIECE_OVERHEAD_SIZE
         if piece_size < MIN_PIECE_SIZE or len(message) > MAX_MESSAGE_SIZE:
             self.adapter.counters["too_large"] += 1
@@ -366,9 +367,10 @@ class _Run:
                     max_size,
                 )
             return
+        self._cut_count += 1
         for at in range(0, len(message), piece_size):
             piece = message[at : at + piece_size]
-            yield encode_frame(Piece(self.link, name, at, len(message), piece))
+            yield encode_frame(Piece(self.link, name, self._cut_count, at, len(message), piece))
 
     def _hello(self) -> bytes:
         return encode_frame(Hello(self.link, self.adapter.node_name))

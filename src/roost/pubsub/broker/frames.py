@@ -38,11 +38,13 @@ class Piece(_Frame, frozen=True, tag="roost.1.piece"):
     """A piece of a message that is too large for the engine; the next ones follow at once.
 
     Args:
+        number: Of the message, counted by its sender.
         at: Where it begins in the message; 0 is the first.
         size: Bytes of the whole message.
         data: Its bytes.
     """
 
+    number: int
     at: int
     size: int
     data: bytes
