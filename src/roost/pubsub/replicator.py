@@ -27,7 +27,7 @@ from roost.exceptions import ConfigurationError
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name
 from roost.pubsub.adapter import Adapter
 from roost.strict_json import JsonEncoder
-from roost.tracker.messages import encode_message
+from roost.tracker.messages import encodable, encode_message
 from roost.tracker.node import RENAMED, Envelope, Room
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.peer import Peer
@@ -378,6 +378,9 @@ class Replicator:
         try:
             self._send(envelope.to, encode_message(envelope.message))
         except Exception as error:
+            sound = encodable(envelope.message)
+            if sound is not None:
+                self._send_out(Envelope(envelope.to, sound))
             what = type(envelope.message).__name__
             to = "all nodes" if envelope.to is None else f"node {envelope.to!r}"
             self._failed(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from sys import intern
 from typing import Final, TypeAlias
 
@@ -40,6 +41,7 @@ __all__ = [
     "TrackerMessage",
     "Transfer",
     "decode_message",
+    "encodable",
     "encode_message",
 ]
 
@@ -334,6 +336,36 @@ _decoder: msgspec.msgpack.Decoder[TrackerMessage] = msgspec.msgpack.Decoder(Trac
 def encode_message(message: TrackerMessage) -> bytes:
     """The bytes of a message."""
     return _encoder.encode(message)
+
+
+def encodable(message: TrackerMessage) -> TrackerMessage | None:
+    """A message without the rows that can't be encoded; None if it has no such rows.
+
+    No door lets such names in. Should one have got in, it is not to take others along.
+    """
+    match message:
+        case Changes(part=part):
+            sound: TrackerMessage = replace(message, part=_encodable_part(part))
+        case Transfer(parts=parts):
+            sound = replace(message, parts=tuple(map(_encodable_part, parts)))
+        case ChunkTransfer(added=added):
+            sound = replace(message, added=_encodable_rows(added))
+        case _:
+            return None
+    return None if sound == message else sound
+
+
+def _encodable_part(part: Part) -> Part:
+    return replace(part, added=_encodable_rows(part.added))
+
+
+def _encodable_rows(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    sound = []
+    for row in rows:
+        with suppress(UnicodeEncodeError, TypeError, OverflowError):
+            _encoder.encode(row)
+            sound.append(row)
+    return tuple(sound)
 
 
 def decode_message(
