@@ -6,8 +6,9 @@ below ``<namespace>.inbox``; in names all but letters, digits and ``_-~`` is per
 included. A server knows at once that nobody listens to a subject, which tells that the link of
 another node is gone; links are asked about once a second, sixteen at a time.
 
-A user of NATS needs to publish and to subscribe to ``<namespace>.>``, no more. A message has to fit
-into the server's ``max_payload``, 1 MB by default; a bigger one is dropped and counted.
+A user of NATS needs to publish and to subscribe to ``<namespace>.>``, no more. A message that does
+not fit into the server's ``max_payload``, 1 MB by default, goes in pieces, up to 4 MiB; a larger
+one is dropped and counted. The limit may change while the server runs.
 """
 
 from __future__ import annotations
