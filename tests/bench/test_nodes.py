@@ -8,7 +8,8 @@ import re
 import pytest
 
 from bench import nodes
-from bench.nodes import ENGINES, Effort
+from bench.engines import ENGINES
+from bench.nodes import Effort
 
 TINY = Effort(
     track_count=3,

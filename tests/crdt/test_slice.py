@@ -12,6 +12,7 @@ from roost.crdt.held import HeldSlice, join_ranges
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from tests.laws import LAW
+from tests.tracker.one_node import range_from
 
 ORIGIN = OriginId("a", 1, 7)
 
@@ -31,7 +32,8 @@ class History:
         self.slice = Slice(ORIGIN, **options)
         self.states: list[State] = [{}]  # S(0), S(1), ...
         self.removals: list[tuple[int, int]] = []  # (number of the change, seq that it removed)
-        self.ranges: dict[tuple[int, int], Range] = {(0, 0): self.slice.range_from(0)}
+        self.ranges: dict[tuple[int, int], Range] = {}
+        self._note(0)
         self.snapshots = [self.slice.snapshot()]
         for kind, choice in changes:
             self._change(kind, choice)
@@ -55,8 +57,13 @@ class History:
                 state[seq] = self.slice.replace(chosen, b'{"n":1}')
         self.states.append(state)
         self.snapshots.append(self.slice.snapshot())
+        self._note(seq)
+
+    def _note(self, seq: int) -> None:
         for start in range(seq + 1):
-            self.ranges[start, seq] = self.slice.range_from(start)
+            change = self.slice.range_from(start)
+            if change is not None:  # the log has it
+                self.ranges[start, seq] = change
 
 
 def apply(change: Range | Chunk, seq: int, state: State) -> tuple[int, State]:
@@ -120,7 +127,7 @@ def test_a_receiver_inside_a_range_gets_no_ghost():
     held = {alice.seq: alice}
     mine.remove(alice)
 
-    assert apply(mine.range_from(0), 1, held) == (2, {})
+    assert apply(range_from(mine, 0), 1, held) == (2, {})
 
 
 @LAW
@@ -143,8 +150,7 @@ def test_a_snapshot_is_the_exact_slice(changes):
     history = History(changes)
 
     for end, snapshot in enumerate(history.snapshots):
-        assert snapshot.start is None
-        assert snapshot.removed == ()
+        assert (snapshot.above, snapshot.upto, snapshot.end) == (0, None, end)
         for r in range(end + 1):
             assert apply(snapshot, r, history.states[r]) == (end, history.states[end])
 
@@ -154,7 +160,7 @@ def test_a_snapshot_is_the_exact_slice(changes):
 def test_deliveries_never_leave_the_chain(changes, data):
     """Lost, repeated and disordered ranges keep a receiver on the chain, and it gets to its end."""
     history = History(changes)
-    offers = [*history.ranges.values(), *history.snapshots]
+    offers: list[Range | Chunk] = [*history.ranges.values(), *history.snapshots]
     seq, state = 0, history.states[0]
     for offer in data.draw(st.lists(st.sampled_from(offers), max_size=20)):
         before = seq
@@ -204,18 +210,17 @@ def test_the_slice_itself_is_the_last_state(changes):
 
 @LAW
 @given(changes, st.integers(0, 4))
-def test_a_short_log_falls_back_to_the_snapshot(changes, log_count):
-    """Past the log a receiver gets the snapshot, and within it the same range as ever."""
+def test_a_short_log_has_the_latest_ranges(changes, log_count):
+    """Past the log there is no range, and within it the same one as ever."""
     history, whole = History(changes, log_count=log_count), History(changes)
 
-    for (start, end), range_ in history.ranges.items():
+    for (start, end), range_ in whole.ranges.items():
         if end - start <= log_count:
-            assert range_ == whole.ranges[start, end]
+            assert history.ranges[start, end] == range_
         elif end - start > 2 * log_count:
-            assert range_ == whole.snapshots[end]
+            assert (start, end) not in history.ranges
         else:
-            assert range_ in (whole.ranges[start, end], whole.snapshots[end])
-        assert apply(range_, start, history.states[start]) == (end, history.states[end])
+            assert history.ranges.get((start, end), range_) == range_
 
 
 def test_the_log_is_bounded():
@@ -225,18 +230,36 @@ def test_the_log_is_bounded():
     for _ in range(1_000):
         alice = mine.replace(alice, b"{}")
 
-    starts = [start for start in range(mine.seq + 1) if mine.range_from(start).start is not None]
+    starts = [start for start in range(mine.seq + 1) if mine.range_from(start) is not None]
 
     assert 10 < len(starts) <= 21
     assert starts[-1] == mine.seq
 
 
-def test_a_start_in_the_future_gets_the_snapshot():
-    """Somebody who claims more than was made is told what there is."""
+def test_there_is_no_range_from_the_future():
+    """Somebody who claims more than was made is told no changes."""
     mine = Slice(ORIGIN)
-    alice = mine.add("room:1", "alice", b"{}", owner=1)
+    mine.add("room:1", "alice", b"{}", owner=1)
 
-    assert mine.range_from(2) == Range(None, 1, (alice,), ())
+    assert mine.range_from(2) is None
+    assert mine.range_from(0, 2) is None
+
+
+@LAW
+@given(changes, st.integers(0, 6), st.integers(1, 400), st.integers(1, 4))
+def test_a_cut_range_is_the_range_to_where_it_ends(changes, start, max_size, max_count):
+    """As many changes as fit, and one in any case; those after it go on where it ends."""
+    history = History(changes)
+    if start >= history.end:
+        return
+
+    cut = history.slice.cut(start, max_size=max_size, max_count=max_count)
+
+    assert cut is not None
+    assert 1 <= cut.end - start <= max_count
+    assert apply(cut, start, history.states[start]) == (cut.end, history.states[cut.end])
+    if cut.end - start > 1:
+        assert sum(entry.size for entry in cut.added) <= max_size
 
 
 # Changes.
@@ -250,7 +273,7 @@ def test_a_replacement_is_one_change():
 
     assert mine.seq == 2
     assert new == Entry("room:1", "alice", b'{"n":1}', 1, ORIGIN.ref_prefix, 2)
-    assert mine.range_from(1) == Range(1, 2, (new,), (1,))
+    assert range_from(mine, 1) == Range(1, 2, (new,), (1,))
 
 
 def test_what_is_gone_cannot_be_removed_again():

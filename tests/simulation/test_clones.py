@@ -13,11 +13,12 @@ import pytest
 from roost.crdt.entry import Entry
 from roost.crdt.held import HeldSlice
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range
+from roost.crdt.slice import Chunk, Range
 from roost.testing import Oracle, Simulation
 from roost.tracker import path
 from roost.tracker.messages import (
     Changes,
+    ChunkTransfer,
     Digest,
     Forked,
     Hello,
@@ -27,6 +28,7 @@ from roost.tracker.messages import (
     Transfer,
 )
 from roost.tracker.path import Path
+from roost.tracker.peer import MAX_MARKS
 from tests.simulation.test_rules import (
     HEARTBEAT,
     OPTIONS,
@@ -48,11 +50,11 @@ def row(seq: int, key: str) -> Row:
 
 
 def changes(start: int, end: int, marks: tuple[int, int], *added: Row) -> Changes:
-    return Changes(OTHER, Part(start, end, 0, 1, added, ()), marks)
+    return Changes(OTHER, Part(start, end, added, (), marks), end)
 
 
-def snapshot(number: int, end: int, mark: int, *added: Row, sender: OriginId = C) -> Transfer:
-    return Transfer(sender, OTHER, number, Part(None, end, 0, 1, added, ()), mark)
+def snapshot(number: int, end: int, mark: int, *added: Row, sender: OriginId = C) -> ChunkTransfer:
+    return ChunkTransfer(sender, OTHER, number, True, 0, None, end, mark, added)
 
 
 def cloned() -> tuple[Simulation, Oracle]:
@@ -240,8 +242,8 @@ def test_a_broadcast_passes_no_point_of_its_history(mark: int):
     assert tracker.keys(ROOM) == (["alice"] if mark else ["alice", "carol"])
 
 
-def test_an_answer_that_passes_what_came_meanwhile_is_asked_for_again():
-    """Whether that was on the way of the answer is not known, and is no proof either."""
+def test_an_answer_that_passes_what_came_meanwhile_is_of_another_history():
+    """Answers have the broadcasts of their origin, none of which passes over another one."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 3))
     (asked,) = (
@@ -251,57 +253,56 @@ def test_an_answer_that_passes_what_came_meanwhile_is_asked_for_again():
     )
     now = OPTIONS.repair_delay + 0.02
     answers(replication, changes(0, 1, (0, 11), row(1, "alice")), now=now)
-    part = Part(0, 3, 0, 1, (row(2, "bob"), row(3, "carol")), ())
+    part = Part(0, 3, (row(2, "bob"), row(3, "carol")), (), (0, 33))
 
-    sent = answers(replication, Transfer(OTHER, OTHER, asked.number, part, 33), now=now)
+    sent = answers(replication, Transfer(OTHER, OTHER, asked.number, (part,), True), now=now)
 
-    (again,) = (each.message for each in sent)
-    assert again == Request(OWN, OTHER, 1, asked.number + 1, 11)
+    assert kinds(sent) == [Forked]
     assert tracker.keys(ROOM) == ["alice"]
 
 
-def test_an_answer_that_begins_beyond_what_is_held_is_dropped():
+def test_an_answer_that_begins_beyond_what_is_held_waits_for_its_own_history():
     """A clone of this node asked from a point that this one does not have, and may never have."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 0))
-    part = Part(1, 2, 0, 1, (row(2, "bob"),), ())
+    part = Part(1, 2, (row(2, "bob"),), (), (11, 22))
 
-    answers(replication, Transfer(OTHER, OTHER, 7, part, 22))
+    answers(replication, Transfer(OTHER, OTHER, 7, (part,), True))
     answers(replication, changes(0, 1, (0, 99), row(1, "alice")))
 
-    assert tracker.keys(ROOM) == ["alice"]
-
-
-def test_parts_of_two_histories_are_not_mixed():
-    """Model and clone each tell two parts from 0 to 2; half of one and half of the other come.
-
-    In between so much comes beyond the gap that the mark of the first is no longer known.
-    """
-    tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 0))
-    first = Changes(OTHER, Part(0, 2, 0, 2, (row(1, "alice"),), ()), (0, 22))
-    second = Changes(OTHER, Part(0, 2, 1, 2, (row(2, "bob"),), ()), (0, 33))
-
-    answers(replication, first)
-    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 300)))
-    sent = answers(replication, second)
-
-    assert kinds(sent) == []
     assert tracker.keys(ROOM) == []
 
 
-def test_parts_of_two_answers_are_not_mixed():
-    """Model and clone get one request, and each sends two parts of what it has."""
+def chunk(
+    above: int, upto: int | None, end: int, mark: int, *added: Row, number: int = 1
+) -> ChunkTransfer:
+    """A chunk of ``OTHER``, handed on by it."""
+    return ChunkTransfer(OTHER, OTHER, number, False, above, upto, end, mark, added)
+
+
+def test_chunks_of_two_histories_are_not_mixed():
+    """Model and clone get one request, and each sends chunks of what it has under one number."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 0))
-    first = Transfer(OTHER, OTHER, 1, Part(None, 2, 0, 2, (row(1, "alice"),), ()), 22)
-    second = Transfer(OTHER, OTHER, 1, Part(None, 2, 1, 2, (row(2, "bob"),), ()), 33)
 
-    answers(replication, first)
-    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 300)))
-    answers(replication, second)
+    answers(replication, chunk(1, None, 2, 22, row(2, "bob")))
+    sent = answers(replication, chunk(0, 1, 2, 33, row(1, "alice")))
 
-    assert tracker.keys(ROOM) == []
+    assert kinds(sent) == [Forked]
+    assert tracker.keys(ROOM) == ["bob"]
+
+
+def test_a_chunk_of_an_earlier_number_is_of_a_point_that_was_passed():
+    """Without its mark on the way that was gone it may be the clone's, and is asked for again."""
+    for mark, keys in ((22, ["bob", "alice", "carol"]), (99, ["bob", "carol"])):
+        tracker, replication = protocol()
+        answers(replication, Hello(OTHER, 0))
+        answers(replication, chunk(1, None, 2, 22, row(2, "bob")))
+        answers(replication, changes(2, 3, (22, 33), row(3, "carol")))
+
+        answers(replication, chunk(0, 1, 2, mark, row(1, "alice")))
+
+        assert sorted(tracker.keys(ROOM)) == sorted(keys)
 
 
 def test_a_snapshot_with_another_content_under_one_number_is_proof():
@@ -321,9 +322,9 @@ def test_a_slice_contradicts_a_snapshot_by_content_only():
     alice, bob = (Entry(ROOM, key, b"{}", 1, "r", 1) for key in ("alice", "bob"))
     held.apply(Range(0, 1, (alice,), ()))
 
-    assert not held.contradicts(Range(None, 5, (alice, Entry(ROOM, "carol", b"{}", 1, "r", 5)), ()))
-    assert not held.contradicts(Range(None, 5, (), ()))
-    assert held.contradicts(Range(None, 5, (bob,), ()))
+    assert not held.contradicts(Chunk(0, None, 5, (alice, Entry(ROOM, "carol", b"{}", 1, "r", 5))))
+    assert not held.contradicts(Chunk(0, None, 5, ()))
+    assert held.contradicts(Chunk(0, None, 5, (bob,)))
 
 
 def test_whoever_is_told_of_a_fork_takes_another_id_once():
@@ -350,7 +351,7 @@ def test_our_own_number_with_another_mark_is_of_a_clone(offset: int):
         each.message for each in replication.messages_to_send() if isinstance(each.message, Changes)
     )
 
-    answers(replication, Digest(C, ((OWN, 1),), (), (told.marks[1] + offset,)))
+    answers(replication, Digest(C, ((OWN, 1),), (), (told.part.marks[1] + offset,)))
 
     assert (tracker.origin > OWN) is bool(offset)
 
@@ -367,7 +368,7 @@ def test_a_request_from_a_point_that_is_not_ours_proves_a_clone(offset: int):
     )
     answers(replication, Hello(C, 0), now=1.0)
 
-    sent = answers(replication, Request(C, OWN, 1, 1, first.marks[1] + offset), now=1.0)
+    sent = answers(replication, Request(C, OWN, 1, 1, first.part.marks[1] + offset), now=1.0)
 
     assert (Transfer in kinds(sent)) is (offset == 0)
     assert (tracker.origin > OWN) is bool(offset)
@@ -394,8 +395,8 @@ def test_a_point_that_is_too_old_to_tell_is_answered_with_all(monkeypatch: pytes
 
     (sent,) = answers(replication, Request(C, OWN, 1, 1, 12345), now=5.0)
 
-    assert isinstance(sent.message, Transfer)
-    assert sent.message.part.start is None
+    assert isinstance(sent.message, ChunkTransfer)
+    assert (sent.message.above, sent.message.upto) == (0, None)
     assert tracker.origin == OWN
 
 
@@ -423,7 +424,7 @@ def test_a_new_id_begins_a_new_history():
     sent = answers(replication, Forked(C, OWN))
 
     told = [each.message for each in sent if isinstance(each.message, Changes)]
-    assert [(each.part.start, each.marks[0]) for each in told] == [(0, 0)]
+    assert [(each.part.start, each.part.marks[0]) for each in told] == [(0, 0)]
     assert tracker.origin > OWN
 
 
@@ -447,5 +448,5 @@ def test_marks_are_bounded():
         answers(replication, changes(n, n + 1, (n + 10, n + 11)))
 
     (peer,) = replication.peers
-    assert len(peer.marks) <= 202
+    assert len(peer.marks) <= MAX_MARKS < 1_500
     assert peer.mark == 11

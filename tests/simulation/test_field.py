@@ -12,6 +12,7 @@ from roost.testing.simulation import Simulation
 from roost.tracker.messages import (
     MAX_PART_SIZE,
     Changes,
+    ChunkTransfer,
     Digest,
     Heartbeat,
     Hello,
@@ -72,7 +73,7 @@ def test_55_80_kept_changes_of_a_forgotten_origin_do_not_resurface():
     """Changes that waited for a gap to close go with the origin, and are handed to no newcomer."""
     sim = Simulation(nodes="abc")
     sim.run_until_quiet()
-    lost = sim.hold(Changes, Transfer)
+    lost = sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.track(ROOM, "alice")
     sim.advance(0.1)
     lost.stop()
@@ -196,12 +197,12 @@ def test_172_an_update_that_comes_in_a_snapshot_is_one_event():
     alice = sim.a.track(ROOM, "alice", {"n": 0})
     sim.run_until_quiet()
     (held,) = sim.b.replication.peers
-    sim.hold(Changes, Transfer)
+    sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.update(ROOM, "alice", {"n": 1}, owner=alice)
     sim.a.update(ROOM, "alice", {"n": 2}, owner=alice)
 
     snapshot = sim.a.tracker.own.snapshot()
-    diff = held.held.apply(snapshot)
+    diff = held.held.take(snapshot)
     assert diff is not None
     sim.b.tracker.change(diff.removed, diff.added)
     sim.settle(sim.b)

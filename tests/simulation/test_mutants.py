@@ -6,7 +6,6 @@ The names of the bugs are those of ``tests/mutations/mutants.toml``.
 from __future__ import annotations
 
 import pytest
-from roost.tracker.assembly import MAX_COUNT, Assembly
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import join_ranges
@@ -19,6 +18,7 @@ from roost.tracker.messages import (
     VERSIONS,
     Alive,
     Changes,
+    ChunkTransfer,
     Digest,
     Goodbye,
     Heartbeat,
@@ -28,7 +28,6 @@ from roost.tracker.messages import (
     Request,
     Superseded,
     Transfer,
-    split,
 )
 from roost.tracker.protocol import Joined, Left
 from tests.simulation.test_rules import (
@@ -273,76 +272,42 @@ def test_a_floor_ends():
     assert [peer.name for peer in replication.peers] == [OTHER.name]
 
 
+def filled(count: int, key: str = "alice", meta: bytes = b"{}") -> Slice:
+    """A slice of so many entries."""
+    theirs = Slice(OTHER)
+    for owner in range(count):
+        theirs.add(ROOM, key, meta, owner=owner)
+    return theirs
+
+
+def ends(theirs: Slice, max_size: int = MAX_PART_SIZE) -> list[int]:
+    """Where the ranges end that its changes are cut into."""
+    found = [0]
+    while found[-1] < theirs.seq:
+        cut = theirs.cut(found[-1], max_size=max_size, max_count=MAX_PART_COUNT)
+        assert cut is not None
+        found.append(cut.end)
+    return found[1:]
+
+
 def test_parts_are_bounded_in_bytes():
     """parts_of_any_size: large metas make more parts."""
-    entries = [Entry(ROOM, "alice", bytes(MAX_PART_SIZE // 2), n, "r", n) for n in range(1, 5)]
-
-    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
+    assert ends(filled(4, meta=bytes(MAX_PART_SIZE // 2 - 200))) == [2, 4]
 
 
 def test_topics_and_keys_count_in_the_size_of_a_part():
-    """parts_of_any_text: long texts make more parts, as large metas do."""
-    half = "x" * (MAX_PART_SIZE // 2)
-    entries = [
-        *(Entry(half, "alice", b"{}", n, "r", n) for n in range(1, 3)),
-        *(Entry(ROOM, half, b"{}", n, "r", n) for n in range(3, 5)),
-    ]
-
-    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
+    """parts_of_any_text: long texts make more parts, as large metas do, by their bytes."""
+    assert ends(filled(4, key="x" * (MAX_PART_SIZE // 2 - 200))) == [2, 4]
+    assert ends(filled(4, key="\u00e9" * (MAX_PART_SIZE // 4 - 100))) == [2, 4]
 
 
 def test_parts_are_bounded_in_entries():
-    """parts_without_bound: many removals make more parts."""
-    removed = tuple(range(2 * MAX_PART_COUNT + 1))
-
-    assert [len(part.removed) for part in split(Range(0, 9_999, (), removed))] == [
+    """parts_without_bound: many changes make more parts."""
+    assert ends(filled(2 * MAX_PART_COUNT + 1), 1 << 30) == [
         MAX_PART_COUNT,
-        MAX_PART_COUNT,
-        1,
+        2 * MAX_PART_COUNT,
+        2 * MAX_PART_COUNT + 1,
     ]
-
-
-def part(index: int, *, count: int = 3, end: int = 3) -> Part:
-    return Part(None, end, index, count, (), (index,))
-
-
-def test_parts_of_different_numbers_are_not_mixed():
-    """parts_of_two_ends_are_mixed: half of one slice and half of a later one are no whole."""
-    assembly = Assembly("r")
-
-    assert assembly.add(part(0, count=2, end=3), "request", 0.0) is None
-    assert assembly.add(part(1, count=2, end=4), "request", 0.0) is None
-
-
-def test_a_part_that_comes_late_is_progress():
-    """progress_is_overlooked: what grows slowly is not dropped."""
-    assembly = Assembly("r")
-    for index in range(2):
-        assembly.add(part(index), "request", float(index))
-        assembly.drop_stale(float(index))
-
-    assert assembly.add(part(2), "request", 2.0) == Range(None, 3, (), (0, 1, 2))
-
-
-def test_what_is_being_assembled_is_bounded():
-    """assemblies_without_bound: of too many the one that waits longest goes."""
-    assembly = Assembly("r")
-    for n in range(MAX_COUNT + 1):
-        assembly.add(part(0), n, float(n))
-
-    assert len(assembly) == MAX_COUNT
-    assert assembly.add(part(1), 0, 99.0) is None
-    assert assembly.add(part(2), 0, 99.0) is None
-
-
-@pytest.mark.parametrize("index", [-1, 3])
-def test_a_part_that_there_is_not_is_dropped(index):
-    """part_out_of_bounds: three parts are the first, the second and the third."""
-    assembly = Assembly("r")
-    for each in (0, 1, index):
-        assert assembly.add(part(each), "request", 0.0) is None
-
-    assert assembly.add(part(2), "request", 0.0) is not None
 
 
 def test_one_missed_heartbeat_is_no_reason_to_ask():
@@ -456,7 +421,9 @@ def their_changes(count: int) -> list[Changes]:
     theirs, changes = Slice(OTHER), []
     for n in range(count):
         theirs.add(ROOM, f"{n}", b"{}", owner=n)
-        changes += [Changes(OTHER, part) for part in split(theirs.range_from(n))]
+        change = theirs.range_from(n)
+        assert change is not None
+        changes.append(Changes(OTHER, Part.of(change, (0, 0)), theirs.seq))
     return changes
 
 
@@ -493,12 +460,13 @@ def test_a_transfer_whose_parts_arrive_is_not_asked_for_again():
         for each in pass_time(replication, 0.0, 0.3)
         if isinstance(each.message, Request)
     )
-    first = Transfer(OTHER, OTHER, request.number, Part(None, 5, 0, 2, (), ()))
-    answers(replication, first, now=0.3)
-
-    sent = pass_time(replication, 0.3, 0.3 + 2 * OPTIONS.request_timeout)
-
-    assert Request not in kinds(sent)
+    for step in range(20):  # longer than any request is waited for
+        now = 0.3 + step * OPTIONS.repair_delay
+        upto = None if step == 0 else 100 - step
+        chunk = ChunkTransfer(OTHER, OTHER, request.number, False, 99 - step, upto, 100, 1, ())
+        sent = answers(replication, chunk, now=now)
+        sent += pass_time(replication, now, now + OPTIONS.repair_delay)
+        assert Request not in kinds(sent)
 
 
 def test_ranges_with_a_gap_between_them_do_not_join():

@@ -10,7 +10,7 @@ from roost.crdt.entry import Entry
 from roost.testing import BrokenPromise, Faults, Oracle, Simulation, oracle
 from roost.testing.simulation import SimulatedNode
 from roost.tracker.floors import Floors
-from roost.tracker.messages import Changes, Heartbeat, Transfer
+from roost.tracker.messages import Changes, ChunkTransfer, Heartbeat, Transfer
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.replication import ReplicationProtocol
 from tests.simulation import scene
@@ -41,7 +41,7 @@ def ghost() -> None:
     sim.a.track(ROOM, "alice")
     sim.advance(1)
     sim.partition("a", "d")
-    late = sim.hold(Transfer, target="d", copies=True)
+    late = sim.hold(Transfer, ChunkTransfer, target="d", copies=True)
     sim.start("d")
     sim.advance(5)
     assert late.messages
@@ -226,7 +226,7 @@ def test_who_left_and_is_still_shown_is_seen():
     sim, judge = watched("ab")
     alice = sim.a.track(ROOM, "alice")
     sim.advance(5)
-    sim.hold(Changes, Transfer)
+    sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.end(alice)
     began_at = sim.now
 
@@ -239,7 +239,7 @@ def test_who_left_and_is_still_shown_is_seen():
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("version", 2, "a writes version 2, not 1"),
+        ("version", 3, "a writes version 3, not 2"),
         ("incompatible", (), "a does not know who reads nothing of it"),
     ],
 )
@@ -248,8 +248,8 @@ def test_a_wrong_idea_of_versions_is_seen(
 ):
     """Nodes know what all others can read, and who can read nothing."""
     sim, judge = watched("a")
-    sim.start("b", versions=(1, 2))
-    sim.start("c", versions=(2, 2))
+    sim.start("b", versions=(2, 3))
+    sim.start("c", versions=(3, 3))
     judge.judge()
 
     monkeypatch.setattr(ReplicationProtocol, name, value)
@@ -267,7 +267,7 @@ def test_a_calm_scene_keeps_all_promises(seed):
 
 def test_small_limits_are_reached(monkeypatch: pytest.MonkeyPatch):
     """Random histories fill all that is bounded, so that the bounds are tried."""
-    unreached = {"log", "floors", "asked", "ahead", "assemblies"}
+    unreached = {"log", "floors", "asked", "ahead"}
     sizes = oracle._sizes
 
     def measured(node: SimulatedNode) -> dict[str, tuple[int, int]]:

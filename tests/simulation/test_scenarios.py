@@ -348,15 +348,15 @@ def test_a_rolling_upgrade_mixes_versions():
     oracle = Oracle(sim)
     sim.c.track(ROOM, "carol")
 
-    sim.roll("ab", versions=(1, 2))
+    sim.roll("ab", versions=(2, 3))
     sim.a.track(ROOM, "alice")
     oracle.judge()
     assert sim.c.keys(ROOM) == ["alice", "carol"]
-    assert [node.replication.version for node in sim.nodes.values()] == [1, 1, 1]
-
-    sim.roll("c", versions=(1, 2))
-    oracle.judge()
     assert [node.replication.version for node in sim.nodes.values()] == [2, 2, 2]
+
+    sim.roll("c", versions=(2, 3))
+    oracle.judge()
+    assert [node.replication.version for node in sim.nodes.values()] == [3, 3, 3]
 
 
 def test_a_later_version_writes_a_field_more():
@@ -371,7 +371,7 @@ def test_a_later_version_writes_a_field_more():
         assert len(sim.b.replication.peers) == 1
         return sim.sent_size
 
-    assert size_of_heartbeats((1, 2)) > size_of_heartbeats((1, 1)) + 10
+    assert size_of_heartbeats((2, 3)) > size_of_heartbeats((2, 2)) + 10
 
 
 def test_nodes_that_share_no_version_know_of_each_other():
@@ -379,7 +379,7 @@ def test_nodes_that_share_no_version_know_of_each_other():
     sim = Simulation(nodes="a")
     oracle = Oracle(sim)
 
-    sim.start("b", versions=(2, 2))
+    sim.start("b", versions=(3, 3))
     oracle.judge()
 
     assert [peer.name for peer in sim.a.replication.incompatible] == ["b"]

@@ -301,4 +301,4 @@ def test_the_name_of_a_tracker_travels():
     message = decode_message(encode_message(changes(theirs)))
 
     assert isinstance(message, Changes)
-    assert message.part.entries(theirs.origin.ref_prefix) == list(theirs)
+    assert list(message.part.range(theirs.origin.ref_prefix).added) == list(theirs)
