@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub.zenoh import ZenohAdapter, company
+from roost.pubsub.zenoh import ZenohAdapter, company, linger, watch
 from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
 from tests.engines import free_port
@@ -600,9 +600,39 @@ def test_a_missing_engine_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
         ZenohAdapter()
 
 
-async def test_no_connection_lingers(cluster: Cluster):
-    """To close the connection of a peer that was cut off holds up no thread of the engine."""
-    await cluster.nodes("a", "b")
-    assert lingering_count() > 0  # as zenoh has them
+async def test_no_connection_lingers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
+    """To close the connection of a peer that was cut off holds up no thread of the engine.
 
-    await until(lambda: lingering_count() == 0)
+    That does not wait for anything else: zenoh closes a connection that is cut after 2 s.
+    """
+    monkeypatch.setattr(company, "CHECK_INTERVAL", 60.0)
+    found: list[int] = []
+
+    def stop_and_note() -> list[int]:
+        found.extend(linger.stop_lingering())
+        return found
+
+    monkeypatch.setattr(watch, "stop_lingering", stop_and_note)
+    await cluster.nodes("a", "b")
+
+    await until(lambda: found and lingering_count() == 0, timeout=1.9)
+
+
+async def test_a_node_that_does_not_read_is_detached(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """When what came is not read, hearing nobody says nothing about others, and that is said."""
+    is_held_up = False
+    monkeypatch.setattr(watch.Reading, "is_held_up", lambda reading, now: is_held_up)
+    node = await cluster.node("a")
+    assert node.adapter.is_attached
+
+    is_held_up = True
+    await until(lambda: not node.adapter.is_attached)
+    assert node.told == ["detached"]
+    assert node.adapter.counters["held_up"] == 1
+    assert "zenoh has read nothing for 1.5 s" in caplog.text
+
+    is_held_up = False
+    await until(lambda: node.adapter.is_attached)
+    assert node.told == ["detached", "attached"]
