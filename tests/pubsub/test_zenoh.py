@@ -293,6 +293,33 @@ async def test_a_restarted_seed_is_joined_again(cluster: Cluster):
     await until(lambda: a.sees("seed") and seed.sees("a"), timeout=5.0)
 
 
+async def test_seeds_of_one_machine_take_a_port_each(cluster: Cluster, port: int):
+    """The first node listens at the first seed's port, the second at the second's, and so on.
+
+    So if the first one hangs, others still meet at the second.
+    """
+    url = f"{cluster.url},127.0.0.1:{free_port()}"
+    with NodeProcess(url, "frozen") as frozen:
+        frozen.wait_for("started")
+        frozen.signal(signal.SIGSTOP)
+
+        b, c = await cluster.node("b", url), await cluster.node("c", url)
+        await until(lambda: b.sees("c") and c.sees("b"), timeout=5.0)
+        frozen.signal(signal.SIGCONT)
+
+        await until(lambda: b.sees("c", "frozen") and c.sees("b", "frozen"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "[::1]", "localhost"])
+async def test_a_node_listens_where_its_seed_is_looked_for(cluster: Cluster, port: int, host: str):
+    """Which of this machine's own addresses the seed is makes no difference."""
+    url = f"zenoh://{host}:{port}"
+
+    a, b = await cluster.node("a", url), await cluster.node("b", url)
+
+    await until(lambda: a.sees("b") and b.sees("a"), timeout=5.0)
+
+
 async def test_new_addresses_of_a_seed_are_found(
     cluster: Cluster, port: int, monkeypatch: pytest.MonkeyPatch
 ):
@@ -305,7 +332,7 @@ async def test_new_addresses_of_a_seed_are_found(
     monkeypatch.setattr("roost.pubsub.zenoh.adapter.resolve", resolve)
     monkeypatch.setattr("roost.pubsub.zenoh.company.resolve", resolve)
     monkeypatch.setattr("roost.pubsub.zenoh.company.CHECK_INTERVAL", 0.1)
-    a = await cluster.node("a", "zenoh://app.test")
+    a = await cluster.node("a", "zenoh://app.test?listen=127.0.0.1:0")
     b = await cluster.node("b", f"zenoh://?listen=127.0.0.2:{port}")
     c = await cluster.node("c", f"zenoh://127.0.0.2:{port}?listen=127.0.0.1:0")
     await until(lambda: b.sees("c"))

@@ -62,9 +62,10 @@ class ZenohAdapter:
             ``zenoh://host:7447,host2:7447`` names seeds, some nodes that are there most of the
             time: each node may have the same list, itself included. Names with several addresses
             are resolved again and again. Parameters: ``listen=host:port`` (by default the port of
-            the first seed on all interfaces, or any port if that is taken), ``namespace=``,
-            ``multicast=true`` to find nodes of the local network. Who may join is decided by
-            ``user:password@``, or by certificates: ``zenohs://…?tls_ca=…&tls_cert=…&tls_key=…``.
+            the first seed of this machine that is free, on all interfaces; or any port, if none
+            is), ``namespace=``, ``multicast=true`` to find nodes of the local network. Who may join
+            is decided by ``user:password@``, or by certificates:
+            ``zenohs://…?tls_ca=…&tls_cert=…&tls_key=…``.
         node_name: Name of this node; by default unique.
         namespace: Only nodes of one namespace hear each other; the URL's comes first.
         siblings: Other processes of this machine to meet; by default the workers of the server
@@ -252,12 +253,18 @@ async def _open(
             logger.info("%s: zenoh reads again what others send", settings)
             link_events.attached()
 
-    listening = listening_addresses(settings, has_siblings=announcement is not None)
+    seeds, _ = await resolve(settings.seeds)
+    own_seeds = [seed for seed in seeds if is_own_address(seed, {seed.port})]
+    listening = listening_addresses(settings, own_seeds, has_siblings=announcement is not None)
     warn_of_strangers(settings, listening)
     ports = {address.port for address in listening}
     listen = [settings.endpoint(address) for address in listening]
     own = [settings.endpoint(reachable_address(address)) for address in listening]
-    connect = await _seed_endpoints(settings, ports)
+    if settings.tls_verify_name:  # then the names are what certificates are compared with
+        seeds = list(settings.seeds)
+    else:
+        seeds = [seed for seed in seeds if not is_own_address(seed, ports)]
+    connect = [settings.endpoint(seed) for seed in seeds]
     if announcement is not None:
         listen.insert(0, f"unixsock-stream/{announcement.socket_path}")
         own.insert(0, listen[0])
@@ -295,10 +302,3 @@ async def _open(
     outbox.start()
     run = _Run(session, inbox, outbox, company, announcement)
     return run
-
-
-async def _seed_endpoints(settings: ZenohSettings, own_ports: set[int]) -> list[str]:
-    if settings.tls_verify_name:  # then the names are what certificates are compared with
-        return [settings.endpoint(seed) for seed in settings.seeds]
-    seeds, _ = await resolve(settings.seeds)
-    return [settings.endpoint(seed) for seed in seeds if not is_own_address(seed, own_ports)]
