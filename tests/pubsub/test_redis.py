@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from roost.exceptions import AdapterError, ConfigurationError
+from roost.pubsub.broker import neighbours
 from roost.pubsub.redis import RedisAdapter
 from roost.testing.adapters import LinkConformance, Node, OutageConformance
 from tests.engines import Proxy, RedisServer, free_port
 from tests.pubsub.broker_scenes import BrokerScenes
+from tests.waiting import until
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 
@@ -72,6 +75,43 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
 
             assert a.adapter.counters["slow_consumer"] == 1
             assert b.adapter.counters["slow_consumer"] == 1
+
+    async def test_others_that_are_not_understood_are_missed(
+        self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody is subscribed who is not heard: a node that hangs, or speaks another version."""
+        monkeypatch.setattr(neighbours, "LONELY_PERIOD", 0.1)
+        async with (
+            self.running(engine.adapter("alice")) as (a,),
+            Redis.from_url(engine.url()) as client,
+            client.pubsub() as stranger,
+        ):
+            await stranger.subscribe("suite:all")
+            await until(lambda: a.adapter.is_lonely)
+
+            await stranger.unsubscribe()
+            await until(lambda: not a.adapter.is_lonely)
+
+    async def test_what_a_cut_left_of_a_node_is_nobody_else(
+        self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server may believe for minutes in an attachment of ours that is dead."""
+        monkeypatch.setattr(neighbours, "LONELY_PERIOD", 0.1)
+        async with (
+            self.running(engine.adapter("alice")) as (a,),
+            Redis.from_url(engine.url()) as client,
+            client.pubsub() as dead,
+        ):
+            await dead.subscribe("suite:all", "suite:node:alice", "suite:link:old")
+            await self.is_checked(engine, 3)
+
+            assert not a.adapter.is_lonely
+
+    async def is_checked(self, engine: RedisEngine, count: int) -> None:
+        """Nodes have asked the server so often for a sign of life."""
+        wanted = await _count_of_numsub(engine) + count
+        while await _count_of_numsub(engine) < wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     @pytest.mark.parametrize("number", [0, 1])
     async def test_one_of_the_connections_is_cut(self, engine: RedisEngine, number: int) -> None:

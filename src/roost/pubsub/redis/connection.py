@@ -94,6 +94,8 @@ class RedisConnection:
         self._turn = asyncio.Lock()  # whose commands are answered next
         self._heard = asyncio.Event()
         self._own_channel = b""
+        self._counted: list[bytes] = []  # channels: that of all nodes, and that of this one's name
+        self.other_count: int | None = None
 
     async def open(self, addresses: Sequence[Address]) -> None:
         for connection in (self._commands, self._subscription):
@@ -102,6 +104,7 @@ class RedisConnection:
                 self._transports.append(connection._writer.transport)
         channels = [self._channel(address) for address in addresses]
         self._own_channel = channels[-1]
+        self._counted = channels[:2]
         await self._subscription.send_command("SUBSCRIBE", *channels)
         missing = len(channels)
         while missing:
@@ -128,9 +131,12 @@ class RedisConnection:
 
     async def check(self, links: Sequence[str]) -> Collection[str]:
         self._heard.clear()
-        _, counts = await self._execute(self._questions(links))
+        _, answer = await self._execute(self._questions(links))
         await self._heard.wait()
-        return [link for link, count in zip(links, counts[1::2], strict=True) if count == 0]
+        *counts, all_count, own_count = answer[1::2]
+        # What a cut has left of our own attachments has our name, too, and is nobody else.
+        self.other_count = all_count - own_count
+        return [link for link, count in zip(links, counts, strict=True) if count == 0]
 
     async def close(self) -> None:
         # What a stalled server hasn't taken would keep the sockets open for minutes.
@@ -158,7 +164,7 @@ class RedisConnection:
 
     def _questions(self, links: Sequence[str]) -> list[tuple[Any, ...]]:
         """What to ask for a sign of life: something to ourselves for the subscription to hear."""
-        channels = [self._channel(("link", link)) for link in links]
+        channels = [self._channel(("link", link)) for link in links] + self._counted
         return [("PUBLISH", self._own_channel, b""), ("PUBSUB", "NUMSUB", *channels)]
 
     async def _still_answers(self) -> bool:
