@@ -76,6 +76,29 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
             assert a.adapter.counters["slow_consumer"] == 1
             assert b.adapter.counters["slow_consumer"] == 1
 
+    async def test_a_replica_is_refused(
+        self, engine: RedisEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is published on one reaches nobody at the primary: a node would not be heard.
+
+        A server that becomes one under our feet is left, to find the primary by its address.
+        """
+        of = (str(engine.port), "--masterauth", "secret", "--requirepass", "secret")
+        with RedisServer(tmp_path, "--replicaof", "127.0.0.1", *of) as server:
+            url = f"redis://:secret@127.0.0.1:{server.port}"
+            with pytest.raises(AdapterError, match=r"it is a replica, .* primary's address"):
+                await RedisAdapter(url).start(lambda data: None, Node(engine.adapter()))
+
+            async with Redis.from_url(url) as client:
+                await client.execute_command("REPLICAOF", "NO", "ONE")
+                async with self.running(RedisAdapter(url, namespace="suite")) as (a,):
+                    await client.execute_command("REPLICAOF", "127.0.0.1", str(engine.port))
+                    await self.is_told(a, "detached")
+                    assert "it is a replica" in caplog.text
+
+                    await client.execute_command("REPLICAOF", "NO", "ONE")
+                    await self.is_told(a, "attached")
+
     async def test_others_that_are_not_understood_are_missed(
         self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -222,6 +245,8 @@ async def _count_of_numsub(engine: RedisEngine) -> int:
         ("redis://127.0.0.1:port", {}),
         ("redis://127.0.0.1?socket_connect_timeout=soon", {}),
         ("redis://127.0.0.1", {"no_such_option": 1}),
+        ("redis://127.0.0.1?protocol=3", {}),
+        ("redis://127.0.0.1", {"protocol": 3}),
     ],
 )
 def test_urls_and_options_that_can_not_work(url: str, options: dict[str, Any]):
