@@ -13,6 +13,7 @@ from roost import Endpoint, Presence, PubSub
 from roost.exceptions import ConfigurationError
 from roost.presence.owner import Lease
 from roost.pubsub import LocalAdapter
+from roost.tracker.options import ReplicationOptions
 from tests.pubsub.nodes import Network
 from tests.servers import run_uvicorn
 from tests.virtual_clock import virtually
@@ -32,12 +33,13 @@ async def test_a_node_by_itself_is_well():
     async with endpoint.running():
         assert endpoint.health() == {
             "status": "ok",
+            "reasons": [],
             "node": "a",
             "is_attached": True,
             "is_lonely": False,
             "has_namesake": False,
             "is_failing": False,
-            "lagging": [],
+            "alone_for": None,
             "nodes": ["a"],
             "peers": [],
             "incompatible": [],
@@ -88,6 +90,85 @@ async def test_a_node_that_lost_its_engine_is_degraded():
         assert endpoint.health()["status"] == "degraded"
         adapter.is_lonely = False
         assert endpoint.health()["status"] == "ok"
+
+
+@virtually
+async def test_a_node_whose_peers_all_fell_silent_is_degraded(caplog: pytest.LogCaptureFixture):
+    """Attached or not, it is rather this node that reaches nobody; it says whom, until it does."""
+    network = Network()
+    endpoint = Endpoint({}, pubsub=PubSub(network.adapter("a")))
+    b, c = (Endpoint({}, pubsub=PubSub(network.adapter(name))) for name in "bc")
+    async with endpoint.running(), b.running(), c.running():
+        await asyncio.sleep(2)
+        network.nodes["b"].crash()
+        await asyncio.sleep(32)
+        assert (endpoint.health()["status"], endpoint.health()["alone_for"]) == ("ok", None)
+
+        network.nodes["c"].crash()
+        await asyncio.sleep(32)
+        health = endpoint.health()
+        assert health["status"] == "degraded"
+        [reason] = health["reasons"]
+        assert "fell silent, without a goodbye: b, c;" in reason
+        alone_for = health["alone_for"]
+        assert alone_for is not None
+        assert 20 < alone_for < 32
+        assert "no other node is up any more" in caplog.text
+
+        await asyncio.sleep(ReplicationOptions().permdown_period)
+        assert endpoint.health()["peers"] == []
+        assert endpoint.health()["reasons"] == [reason]
+
+        async with Endpoint({}, pubsub=PubSub(network.adapter("d"))).running():
+            await asyncio.sleep(2)
+            assert (endpoint.health()["status"], endpoint.health()["alone_for"]) == ("ok", None)
+        assert endpoint.health()["status"] == "ok"
+
+
+@virtually
+async def test_a_node_that_is_left_in_order_is_well(caplog: pytest.LogCaptureFixture):
+    """Who said goodbye is not missed, even if it had been silent before."""
+    network = Network()
+    endpoint = Endpoint({}, pubsub=PubSub(network.adapter("a")))
+    async with endpoint.running():
+        async with Endpoint({}, pubsub=PubSub(network.adapter("b"))).running():
+            await asyncio.sleep(2)
+            hung = network.nodes["b"]
+            hung.crash()
+            await asyncio.sleep(32)
+            assert endpoint.health()["status"] == "degraded"
+            hung.is_crashed = False  # it goes on just in time
+        await asyncio.sleep(3)
+        health = endpoint.health()
+        assert (health["status"], health["reasons"], health["nodes"]) == ("ok", [], ["a"])
+        assert health["alone_for"]
+
+
+@virtually
+async def test_a_node_that_never_heard_another_says_so_once(caplog: pytest.LogCaptureFixture):
+    """That is legal, and it is visible: the others may have another URL, or another engine."""
+    endpoint = Endpoint({}, pubsub=PubSub(Network().adapter("a")))
+    async with endpoint.running():
+        await asyncio.sleep(100)
+        assert endpoint.health()["status"] == "ok"
+        assert endpoint.health()["alone_for"] == pytest.approx(100, abs=1)
+    [said] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert said.startswith("no other node was heard in the 30 s since the start")
+
+
+@virtually
+async def test_reasons_are_told_in_words():
+    """Each names what there is to look at."""
+    network = Network()
+    adapter = network.adapter("a")
+    endpoint = Endpoint({}, pubsub=PubSub(adapter))
+    async with endpoint.running():
+        adapter.is_lonely = True
+        [lonely] = endpoint.health()["reasons"]
+        assert "no other node is heard although some should be there" in lonely
+        adapter.is_attached = False
+        [detached] = endpoint.health()["reasons"]
+        assert "the engine between nodes cannot be reached" in detached
 
 
 @virtually

@@ -2,9 +2,10 @@
 
 The full form needs cuts that look like cuts: packets vanish, and nobody is told. So each node has
 a network namespace with two ways out, *front* for its clients and *back* for other nodes and the
-engine. A cut takes the node's port off the bridge that is the back. All of it, processes
-included, lies in namespaces of this process (``enter``), so that nothing is left behind however it
-ends, and no right is needed but to make user namespaces.
+engine. A cut takes the node's port off the bridge that is the back; a cut of one direction gives
+one end of that port a queue without room. All of it, processes included, lies in namespaces of this
+process (``enter``), so that nothing is left behind however it ends, and no right is needed but to
+make user namespaces.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from tests.engines import free_port
 
-__all__ = ["Loopback", "Namespaces", "Network", "enter"]
+__all__ = ["DIRECTIONS", "Direction", "Loopback", "Namespaces", "Network", "enter"]
 
 _ENTERED = "ROOST_CHAOS_ENTERED"
+
+Direction: TypeAlias = Literal["from", "to"]
+"""Of a node's packets: those that it sends, or those that are sent to it."""
+
+DIRECTIONS: Final[tuple[Direction, ...]] = ("from", "to")
 
 
 class Network(Protocol):
@@ -100,14 +106,27 @@ class Namespaces:
         return f"10.9.0.{number}", 7447
 
     def command(self, number: int) -> list[str]:
-        return [_find_ip(), "netns", "exec", f"node-{number}"]
+        return [_find("ip"), "netns", "exec", f"node-{number}"]
 
     def cut(self, number: int) -> None:
         """From now on no packet passes between a node and all others."""
         _ip("link", "set", f"back-{number}", "nomaster")
 
+    def cut_one_way(self, number: int, direction: Direction) -> None:
+        """From now on packets pass in one direction only: those from the node vanish, or to it."""
+        self._queue(number, direction, 0)
+
     def heal(self, number: int) -> None:
         _ip("link", "set", f"back-{number}", "master", "back")
+        for direction in DIRECTIONS:
+            self._queue(number, direction, 1000)
+
+    @staticmethod
+    def _queue(number: int, direction: Direction, length: int) -> None:
+        """Give the end of a node's port that sends in this direction room for so many packets."""
+        space = ["-n", f"node-{number}"] if direction == "from" else []
+        device = "back" if direction == "from" else f"back-{number}"
+        _tc(*space, "qdisc", "replace", "dev", device, "root", "pfifo", "limit", str(length))
 
 
 def enter() -> None:
@@ -134,12 +153,16 @@ def enter() -> None:
     raise SystemExit("the full form needs Linux, with unshare, ip and network namespaces")
 
 
-def _find_ip() -> str:
-    path = shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin")
+def _find(program: str) -> str:
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if path is None:
-        raise SystemExit("no ip: install iproute2")
+        raise SystemExit(f"no {program}: install iproute2")
     return path
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run([_find_ip(), *arguments], check=True)
+    subprocess.run([_find("ip"), *arguments], check=True)
+
+
+def _tc(*arguments: str) -> None:
+    subprocess.run([_find("tc"), *arguments], check=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.chaos.cluster import Cluster, Fault, Node
-from tests.chaos.network import Namespaces
+from tests.chaos.network import DIRECTIONS, Namespaces
 
 __all__ = [
     "FULL",
@@ -28,6 +28,9 @@ __all__ = [
 QUIET_HEARTBEATS: Final = 5 / 3  # in which no counter may grow
 COUNTERS_BOUND: Final = 15.0  # seconds until they rest
 TERMINATION_BOUND: Final = 3.0  # seconds
+ONE_WAY_CUT: Final = 8.0  # seconds: longer than any engine needs to give up a link
+MOMENT: Final = (0.5, 3.5)  # seconds until it is cut again: before zenoh's next attempt, or after
+SECOND_CUT: Final = 14.0  # seconds: longer than a socket that lingers holds up its closing
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,26 @@ async def _cut(cluster: Cluster, node: Node) -> AsyncIterator[None]:
     yield
     network.heal(node.number)
     node.is_reachable = True
+
+
+async def cut_again(cluster: Cluster) -> Sequence[Step]:
+    """A node is cut off in one direction, is back for a moment, and is cut off for good.
+
+    What connected in that moment is young when the second cut comes, and has much to send.
+    """
+    node = _victim(cluster)
+    network = cluster.network
+    assert isinstance(network, Namespaces), "only these can be cut"
+    network.cut_one_way(node.number, cluster.rng.choice(DIRECTIONS))
+    node.is_reachable = False
+    await _others_stay(cluster, time.monotonic() + ONE_WAY_CUT)
+    network.heal(node.number)
+    await _others_stay(cluster, time.monotonic() + cluster.rng.uniform(*MOMENT))
+    start = time.monotonic()
+    async with _cut(cluster, node):
+        gone = await _right(cluster, "its presences are gone", cluster.silent_bound)
+        await _others_stay(cluster, start + SECOND_CUT)
+    return [gone, await _right(cluster, "they are back", cluster.heal_bound)]
 
 
 def pause(seconds: float) -> Scenario:
@@ -312,6 +335,7 @@ FULL: Final[dict[str, Scenario]] = {
     "engine, or a seed, killed and restarted": restart_engine,
     "link cut for 10 s": cut(10),
     "link cut for 40 s": cut(40),
+    "cut one way, back for a moment, cut": cut_again,
     "rolling restart of all nodes": rolling_restart,
     "behind by 100,000 changes": fall_behind(100_000),
     "100,000 changes lost in a cut": fall_behind(100_000, cut_seconds=10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from roost.exceptions import AdapterError, ConfigurationError
+from roost.pubsub.broker import neighbours
 from roost.pubsub.redis import RedisAdapter
 from roost.testing.adapters import LinkConformance, Node, OutageConformance
 from tests.engines import Proxy, RedisServer, free_port
 from tests.pubsub.broker_scenes import BrokerScenes
+from tests.waiting import until
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 
@@ -72,6 +75,66 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
 
             assert a.adapter.counters["slow_consumer"] == 1
             assert b.adapter.counters["slow_consumer"] == 1
+
+    async def test_a_replica_is_refused(
+        self, engine: RedisEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is published on one reaches nobody at the primary: a node would not be heard.
+
+        A server that becomes one under our feet is left, to find the primary by its address.
+        """
+        of = (str(engine.port), "--masterauth", "secret", "--requirepass", "secret")
+        with RedisServer(tmp_path, "--replicaof", "127.0.0.1", *of) as server:
+            url = f"redis://:secret@127.0.0.1:{server.port}"
+            with pytest.raises(AdapterError, match=r"it is a replica, .* primary's address"):
+                await RedisAdapter(url).start(lambda data: None, Node(engine.adapter()))
+
+            async with Redis.from_url(url) as client:
+                await client.execute_command("REPLICAOF", "NO", "ONE")
+                async with self.running(RedisAdapter(url, namespace="suite")) as (a,):
+                    await client.execute_command("REPLICAOF", "127.0.0.1", str(engine.port))
+                    await self.is_told(a, "detached")
+                    assert "it is a replica" in caplog.text
+
+                    await client.execute_command("REPLICAOF", "NO", "ONE")
+                    await self.is_told(a, "attached")
+
+    async def test_others_that_are_not_understood_are_missed(
+        self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody is subscribed who is not heard: a node that hangs, or speaks another version."""
+        monkeypatch.setattr(neighbours, "LONELY_PERIOD", 0.1)
+        async with (
+            self.running(engine.adapter("alice")) as (a,),
+            Redis.from_url(engine.url()) as client,
+            client.pubsub() as stranger,
+        ):
+            await stranger.subscribe("suite:all")
+            await until(lambda: a.adapter.is_lonely)
+
+            await stranger.unsubscribe()
+            await until(lambda: not a.adapter.is_lonely)
+
+    async def test_what_a_cut_left_of_a_node_is_nobody_else(
+        self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server may believe for minutes in an attachment of ours that is dead."""
+        monkeypatch.setattr(neighbours, "LONELY_PERIOD", 0.1)
+        async with (
+            self.running(engine.adapter("alice")) as (a,),
+            Redis.from_url(engine.url()) as client,
+            client.pubsub() as dead,
+        ):
+            await dead.subscribe("suite:all", "suite:node:alice", "suite:link:old")
+            await self.is_checked(engine, 3)
+
+            assert not a.adapter.is_lonely
+
+    async def is_checked(self, engine: RedisEngine, count: int) -> None:
+        """Nodes have asked the server so often for a sign of life."""
+        wanted = await _count_of_numsub(engine) + count
+        while await _count_of_numsub(engine) < wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     @pytest.mark.parametrize("number", [0, 1])
     async def test_one_of_the_connections_is_cut(self, engine: RedisEngine, number: int) -> None:
@@ -182,6 +245,8 @@ async def _count_of_numsub(engine: RedisEngine) -> int:
         ("redis://127.0.0.1:port", {}),
         ("redis://127.0.0.1?socket_connect_timeout=soon", {}),
         ("redis://127.0.0.1", {"no_such_option": 1}),
+        ("redis://127.0.0.1?protocol=3", {}),
+        ("redis://127.0.0.1", {"protocol": 3}),
     ],
 )
 def test_urls_and_options_that_can_not_work(url: str, options: dict[str, Any]):

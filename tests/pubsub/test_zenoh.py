@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub.zenoh import ZenohAdapter, company
+from roost.pubsub.zenoh import ZenohAdapter, company, linger, watch
 from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
 from tests.engines import free_port
@@ -293,6 +293,33 @@ async def test_a_restarted_seed_is_joined_again(cluster: Cluster):
     await until(lambda: a.sees("seed") and seed.sees("a"), timeout=5.0)
 
 
+async def test_seeds_of_one_machine_take_a_port_each(cluster: Cluster, port: int):
+    """The first node listens at the first seed's port, the second at the second's, and so on.
+
+    So if the first one hangs, others still meet at the second.
+    """
+    url = f"{cluster.url},127.0.0.1:{free_port()}"
+    with NodeProcess(url, "frozen") as frozen:
+        frozen.wait_for("started")
+        frozen.signal(signal.SIGSTOP)
+
+        b, c = await cluster.node("b", url), await cluster.node("c", url)
+        await until(lambda: b.sees("c") and c.sees("b"), timeout=5.0)
+        frozen.signal(signal.SIGCONT)
+
+        await until(lambda: b.sees("c", "frozen") and c.sees("b", "frozen"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "[::1]", "localhost"])
+async def test_a_node_listens_where_its_seed_is_looked_for(cluster: Cluster, port: int, host: str):
+    """Which of this machine's own addresses the seed is makes no difference."""
+    url = f"zenoh://{host}:{port}"
+
+    a, b = await cluster.node("a", url), await cluster.node("b", url)
+
+    await until(lambda: a.sees("b") and b.sees("a"), timeout=5.0)
+
+
 async def test_new_addresses_of_a_seed_are_found(
     cluster: Cluster, port: int, monkeypatch: pytest.MonkeyPatch
 ):
@@ -305,7 +332,7 @@ async def test_new_addresses_of_a_seed_are_found(
     monkeypatch.setattr("roost.pubsub.zenoh.adapter.resolve", resolve)
     monkeypatch.setattr("roost.pubsub.zenoh.company.resolve", resolve)
     monkeypatch.setattr("roost.pubsub.zenoh.company.CHECK_INTERVAL", 0.1)
-    a = await cluster.node("a", "zenoh://app.test")
+    a = await cluster.node("a", "zenoh://app.test?listen=127.0.0.1:0")
     b = await cluster.node("b", f"zenoh://?listen=127.0.0.2:{port}")
     c = await cluster.node("c", f"zenoh://127.0.0.2:{port}?listen=127.0.0.1:0")
     await until(lambda: b.sees("c"))
@@ -600,9 +627,39 @@ def test_a_missing_engine_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
         ZenohAdapter()
 
 
-async def test_no_connection_lingers(cluster: Cluster):
-    """To close the connection of a peer that was cut off holds up no thread of the engine."""
-    await cluster.nodes("a", "b")
-    assert lingering_count() > 0  # as zenoh has them
+async def test_no_connection_lingers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
+    """To close the connection of a peer that was cut off holds up no thread of the engine.
 
-    await until(lambda: lingering_count() == 0)
+    That does not wait for anything else: zenoh closes a connection that is cut after 2 s.
+    """
+    monkeypatch.setattr(company, "CHECK_INTERVAL", 60.0)
+    found: list[int] = []
+
+    def stop_and_note() -> list[int]:
+        found.extend(linger.stop_lingering())
+        return found
+
+    monkeypatch.setattr(watch, "stop_lingering", stop_and_note)
+    await cluster.nodes("a", "b")
+
+    await until(lambda: found and lingering_count() == 0, timeout=1.9)
+
+
+async def test_a_node_that_does_not_read_is_detached(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """When what came is not read, hearing nobody says nothing about others, and that is said."""
+    is_held_up = False
+    monkeypatch.setattr(watch.Reading, "is_held_up", lambda reading, now: is_held_up)
+    node = await cluster.node("a")
+    assert node.adapter.is_attached
+
+    is_held_up = True
+    await until(lambda: not node.adapter.is_attached)
+    assert node.told == ["detached"]
+    assert node.adapter.counters["held_up"] == 1
+    assert "zenoh has read nothing for 1.5 s" in caplog.text
+
+    is_held_up = False
+    await until(lambda: node.adapter.is_attached)
+    assert node.told == ["detached", "attached"]

@@ -120,7 +120,7 @@ def test_a_node_that_is_forgotten_is_gone():
 
     node.advance(PERMDOWN + 5)
 
-    assert node.replication.events() == [PeerUp(B), PeerDown(B), PeerGone(B)]
+    assert node.replication.events() == [PeerUp(B), PeerDown(B), PeerGone(B, was_silent=True)]
 
 
 def test_a_life_is_gone_before_the_next_one_is_up():

@@ -11,7 +11,7 @@ from typing import Any
 
 from roost.aliases import EMPTY, Payload
 from roost.asgi.acceptor import Acceptor, deny
-from roost.asgi.health import Health
+from roost.asgi.health import Health, reasons
 from roost.asgi.lifespan import run_lifespan
 from roost.asgi.mount import Mount
 from roost.asgi.origin import CheckOrigin
@@ -306,22 +306,16 @@ class Endpoint:
         if run is None:
             return {"status": "stopped"}
         replicator, adapter = self.pubsub.replicator, self.pubsub.adapter
-        is_whole = (
-            adapter.is_attached
-            and not adapter.is_lonely
-            and not replicator.incompatible
-            and not replicator.has_namesake
-            and not replicator.is_failing
-            and not replicator.lagging
-        )
+        why = reasons(replicator, adapter)
         return {
-            "status": "ok" if is_whole else "degraded",
+            "status": "degraded" if why else "ok",
+            "reasons": why,
             "node": replicator.node_name,
             "is_attached": adapter.is_attached,
             "is_lonely": adapter.is_lonely,
             "has_namesake": replicator.has_namesake,
             "is_failing": replicator.is_failing,
-            "lagging": replicator.lagging,
+            "alone_for": replicator.alone_for,
             "nodes": replicator.node_names,
             "peers": replicator.peers,
             "incompatible": replicator.incompatible,

@@ -46,6 +46,7 @@ __all__ = ["PeerHealth", "Replicator", "Tell", "check_node_name"]
 
 logger = logging.getLogger("roost.cluster")
 
+ALONE_PERIOD: Final = 30.0  # seconds after the start until it is said that nobody was heard
 MEETING: Final = 0.3  # seconds in which nodes that start together meet
 MAX_BEHIND_PERIOD: Final = 120.0  # seconds behind a node that is up, until health says so
 SLEPT: Final = 0.5  # seconds that a timer may be late before this process has slept
@@ -129,6 +130,11 @@ class Replicator:
         self._rests_until = 0.0  # a step failed
         self._is_flush_set = False
         self._awaited: asyncio.Event | None = None  # that all is held which others have
+        self._adapter = adapter
+        self._has_met = False  # another node, since the start
+        self._alone_since: float | None = self._loop.time()  # None while another node is up
+        self._forgotten: dict[str, None] = {}  # nodes that were silent for too long, while alone
+        self._alone_timer: asyncio.TimerHandle | None = None
         self._failures: Counter[str] = Counter()
         self._adapter = adapter
         self._refused_count = adapter.counters["too_large"]
@@ -139,6 +145,7 @@ class Replicator:
             self._own = Slice(origin, log_count=0)  # nobody will ask what changed
             return
         self._own = Slice(origin)
+        self._alone_timer = self._loop.call_later(ALONE_PERIOD, self._say_alone)
         self._protocol = ReplicationProtocol(
             self._own,
             rng=random.Random(),
@@ -236,9 +243,10 @@ class Replicator:
         """Say goodbye: what this node tracks is gone for the others at once."""
         if self._protocol is not None:
             self._do(self._protocol, "close", self._protocol.close)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._alone_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._alone_timer = None
 
     async def until_current(self, timeout: float) -> bool:
         """Wait until what other nodes track is known here, up to ``timeout`` seconds.
@@ -343,6 +351,20 @@ class Replicator:
         ]
 
     @property
+    def alone_for(self) -> float | None:
+        """Seconds since no other node is up; None while one is, or if there can be none."""
+        if self._protocol is None or self._alone_since is None:
+            return None
+        return self._loop.time() - self._alone_since
+
+    @property
+    def lost(self) -> list[str]:
+        """Nodes that fell silent without a goodbye, if no other one is up; sorted."""
+        if self._protocol is None or self._alone_since is None:
+            return []
+        return sorted({*self._forgotten, *(peer.name for peer in self._protocol.peers)})
+
+    @property
     def incompatible(self) -> list[str]:
         """Nodes that are up, and whose versions share no format of messages with this one."""
         if self._protocol is None:
@@ -369,6 +391,7 @@ class Replicator:
             self._tell()
             for event in protocol.events():
                 self._log(event)
+                self._weigh(protocol, event)
         finally:
             self._set_timer(protocol)
         if self._awaited is not None and self._is_current(protocol):
@@ -414,6 +437,28 @@ class Replicator:
                     self._given_name,
                     origin.name,
                 )
+
+    def _weigh(self, protocol: ReplicationProtocol, event: ClusterEvent) -> None:
+        """Note whether this node is alone since this event."""
+        if any(peer.is_up for peer in protocol.peers):
+            self._has_met, self._alone_since = True, None
+            self._forgotten.clear()
+            return
+        if self._alone_since is None:
+            self._alone_since = self._loop.time()
+            if isinstance(event, PeerDown) and self._adapter.is_attached:
+                logger.warning("no other node is up any more: is it this one that is cut off?")
+        if isinstance(event, PeerGone) and event.was_silent:
+            self._forgotten[event.origin.name] = None
+
+    def _say_alone(self) -> None:
+        """Nobody was heard since the start: legal, but not what an engine is there for."""
+        if not self._has_met and not self._adapter.is_lonely:  # then the adapter says why
+            logger.warning(
+                "no other node was heard in the %g s since the start: if there are any, do they "
+                "have the same URL and namespace?",
+                ALONE_PERIOD,
+            )
 
     def _failed(self, kind: str, what: str, error: BaseException) -> None:
         """Note a failure; it is logged now and then only, as it may come again at once."""

@@ -82,9 +82,15 @@ class PeerDown(msgspec.Struct, frozen=True):
 
 
 class PeerGone(msgspec.Struct, frozen=True):
-    """A node said goodbye, was silent for too long to be remembered, or has begun another life."""
+    """A node said goodbye, was silent for too long to be remembered, or has begun another life.
+
+    Args:
+        origin: The node.
+        was_silent: It was silent for too long.
+    """
 
     origin: OriginId
+    was_silent: bool = False
 
 
 class Renamed(msgspec.Struct, frozen=True):
@@ -374,7 +380,9 @@ class ReplicationProtocol:
     def gone(self, peer: Peer) -> None:
         self._view.hide(peer)
         self._repair.forget_holder(peer.name)
-        self._events.append(PeerGone(peer.origin))
+        silence = self._node.clock.now - peer.heard_at
+        was_silent = not peer.is_up and silence > self.options.permdown_period
+        self._events.append(PeerGone(peer.origin, was_silent))
 
     def refuted(self, highest: OriginId) -> None:
         """Others know a higher id of our name: take one above it, and publish afresh."""

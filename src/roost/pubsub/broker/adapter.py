@@ -68,6 +68,11 @@ class Connection(Protocol):
         """How many bytes the engine carries in one piece; None for any number."""
         ...
 
+    @property
+    def other_count(self) -> int | None:
+        """How many others the engine had subscribed at the last check; None if it does not say."""
+        ...
+
     async def run(self) -> None:
         """Receive until the connection is lost, and raise why."""
         ...
@@ -104,7 +109,6 @@ class BrokerAdapter(ABC):
     """
 
     reaches_others = True
-    is_lonely = False  # an engine does not say who else should be there
     silent_period: ClassVar[float] = 0.0  # seconds of silence until a link is asked about
     max_asked_count: ClassVar[int] = 1_000_000  # links asked about in one check
 
@@ -160,6 +164,11 @@ class BrokerAdapter(ABC):
     def max_size(self) -> int | None:
         """How many bytes the engine takes in one piece now; larger messages go in several."""
         return None if self._run is None else self._run.max_size
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether others have been subscribed for 10 s, and none of them was heard."""
+        return self._run is not None and self._run.neighbours.is_lonely
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         """Attach to the engine; from now on call ``deliver`` on the loop for each message.
@@ -420,6 +429,7 @@ class _Run:
                     self._guarded(self.neighbours.gone, link)
                 else:
                     self.neighbours.asked(link, self.loop.time())
+            self.neighbours.counted(connection.other_count, self.loop.time())
 
     async def _answer(self, answer: Awaitable[Collection[str]]) -> Collection[str]:
         """Wait for the answer to a check.

@@ -6,6 +6,8 @@ from roost.pubsub.adapter import LinkEvents
 
 __all__ = ["Neighbours"]
 
+LONELY_PERIOD = 10.0  # seconds in which others are subscribed and not heard, until it is said
+
 SETTLING_PERIOD = 6.0  # seconds after we attached in which others may still be on their way back:
 # 3 until they notice, 2 of back-off, and one for connecting
 
@@ -24,10 +26,14 @@ class Neighbours:
         self._links = links
         self._heard_at: dict[str, float] = {}
         self._attached_at = 0.0
+        self._strangers_since: float | None = None
+        self.is_lonely = False
 
     def attached(self, now: float) -> None:
         """We are attached to the engine, for the first time or again."""
         self._attached_at = now
+        self._strangers_since = None
+        self.is_lonely = False
 
     def heard(self, node_name: str, link: str, now: float) -> None:
         """Something came from this link."""
@@ -35,6 +41,19 @@ class Neighbours:
         self._heard_at[link] = now
         if is_new:
             self._links.link_up(node_name, link)
+
+    def counted(self, other_count: int | None, now: float) -> None:
+        """The engine has subscribed so many others; None if it does not say.
+
+        If none of them is heard, they hang, are cut off, or speak what we don't understand: all of
+        this is worth a look.
+        """
+        if not other_count or self._heard_at:
+            self._strangers_since = None
+        elif self._strangers_since is None:
+            self._strangers_since = now
+        since = self._strangers_since
+        self.is_lonely = since is not None and now - since >= LONELY_PERIOD
 
     def gone(self, link: str) -> None:
         """The engine knows this link no more."""

@@ -136,6 +136,10 @@ class NatsConnection:
     def max_size(self) -> int | None:
         return self._client.max_payload
 
+    @property
+    def other_count(self) -> None:
+        return None  # a server does not say
+
     async def open(self, server: str, options: Options, addresses: Sequence[Address]) -> None:
         self._client.must_have_tls = server.startswith("tls:")
         try:

@@ -4,8 +4,9 @@ Messages go over Redis's publish/subscribe: nothing is stored, and it needs no c
 node subscribes to three channels: ``<namespace>:all``, ``<namespace>:node:<name>`` and
 ``<namespace>:link:<link>``; whether the link of another node is alive is seen by its channel still
 having a subscriber. Redis counts these on one server, so all nodes name the same one, not different
-nodes of a Redis Cluster. Channels are those of the server, whatever the number of the database: it
-is the namespace that keeps two apps apart.
+nodes of a Redis Cluster. At a replica a node would not be heard by those at the primary, so a
+replica is refused, and a server that becomes one is left. Channels are those of the server,
+whatever the number of the database: it is the namespace that keeps two apps apart.
 
 A user of Redis's access control needs no more than ``resetkeys &<namespace>:* +publish +subscribe
 +pubsub|numsub``.

@@ -22,6 +22,8 @@ from roost.pubsub.broker.outbox import Address
 
 __all__ = ["RedisConnection", "connect", "explain", "make_pool"]
 
+IS_REPLICA: Final = "it is a replica, on which we would not be heard: give the primary's address"
+_REPLICA: Final = (b"replica", b"slave")
 PROBE_TIMEOUT: Final = 0.5  # seconds for the server to say that only our subscription ended
 
 
@@ -37,6 +39,8 @@ def make_pool(url: str, options: Mapping[str, Any]) -> ConnectionPool:
         **{"protocol": 2, "socket_timeout": None, "retry": Retry(NoBackoff(), 0), **options},
     )
     _make_connection(pool)
+    if int(pool.connection_kwargs["protocol"]) != 2:
+        raise ValueError("roost speaks version 2 of the protocol only: leave out protocol=")
     return pool
 
 
@@ -59,6 +63,8 @@ async def connect(
 def explain(error: BaseException) -> str | None:
     """Say what went wrong between us and the server."""
     match error:
+        case ConnectionLost():
+            return str(error)
         case redis_errors.AuthenticationError():
             return f"wrong or missing credentials ({error}): give user and password in the URL"
         case redis_errors.NoPermissionError():
@@ -94,6 +100,9 @@ class RedisConnection:
         self._turn = asyncio.Lock()  # whose commands are answered next
         self._heard = asyncio.Event()
         self._own_channel = b""
+        self._counted: list[bytes] = []  # channels: that of all nodes, and that of this one's name
+        self._tells_role = True  # servers before 6.0 do not, nor do some proxies
+        self.other_count: int | None = None
 
     async def open(self, addresses: Sequence[Address]) -> None:
         for connection in (self._commands, self._subscription):
@@ -102,12 +111,14 @@ class RedisConnection:
                 self._transports.append(connection._writer.transport)
         channels = [self._channel(address) for address in addresses]
         self._own_channel = channels[-1]
+        self._counted = channels[:2]
         await self._subscription.send_command("SUBSCRIBE", *channels)
         missing = len(channels)
         while missing:
             if await self._read() == b"subscribe":
                 missing -= 1
         await self._execute(self._questions([]))  # to be refused now rather than a second later
+        await self._check_role()
 
     async def run(self) -> None:
         try:
@@ -128,9 +139,13 @@ class RedisConnection:
 
     async def check(self, links: Sequence[str]) -> Collection[str]:
         self._heard.clear()
-        _, counts = await self._execute(self._questions(links))
+        _, answer = await self._execute(self._questions(links))
         await self._heard.wait()
-        return [link for link, count in zip(links, counts[1::2], strict=True) if count == 0]
+        await self._check_role()
+        *counts, all_count, own_count = answer[1::2]
+        # What a cut has left of our own attachments has our name, too, and is nobody else.
+        self.other_count = all_count - own_count
+        return [link for link, count in zip(links, counts, strict=True) if count == 0]
 
     async def close(self) -> None:
         # What a stalled server hasn't taken would keep the sockets open for minutes.
@@ -158,8 +173,25 @@ class RedisConnection:
 
     def _questions(self, links: Sequence[str]) -> list[tuple[Any, ...]]:
         """What to ask for a sign of life: something to ourselves for the subscription to hear."""
-        channels = [self._channel(("link", link)) for link in links]
+        channels = [self._channel(("link", link)) for link in links] + self._counted
         return [("PUBLISH", self._own_channel, b""), ("PUBSUB", "NUMSUB", *channels)]
+
+    async def _check_role(self) -> None:
+        """Raise if the server is a replica.
+
+        What is published on one reaches those who are attached to it, and nobody else: we would
+        hear the others, and not be heard. After a failover the primary may be another server under
+        the same address, and a new attachment finds it.
+        """
+        if not self._tells_role:
+            return
+        try:
+            [answer] = await self._execute([("HELLO",)])  # every user may
+        except redis_errors.ResponseError:
+            self._tells_role = False
+            return
+        if dict(zip(answer[::2], answer[1::2], strict=True)).get(b"role") in _REPLICA:
+            raise ConnectionLost(IS_REPLICA)
 
     async def _still_answers(self) -> bool:
         try:

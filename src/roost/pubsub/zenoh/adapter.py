@@ -7,18 +7,20 @@ token vanishes with the connection: in milliseconds after kill -9, and after ``L
 process is stopped or a cable is cut.
 
 There is no engine that a node could be detached from: a node that is cut off, and one whose peers
-all died, see the same. So ``detached`` is never told; whoever weighs the links has to consider how
-many went down at once.
+all died, see the same; whoever weighs the links has to consider how many went down at once.
+``detached`` is told only when what others send has come, and zenoh does not read it: that we hear
+nobody is our own fault then.
 
-What does what, from the bottom: ``settings`` reads URLs, ``engine`` has the sessions,
-``traffic`` the queues, ``company`` looks for others, ``siblings`` finds those of this
-machine. Here they are put together, for one run after the other.
+What does what, from the bottom: ``settings`` reads URLs, ``watch`` looks after connections,
+``engine`` has the sessions, ``traffic`` the queues, ``company`` looks for others, ``siblings``
+finds those of this machine. Here they are put together, for one run after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 from collections import Counter
@@ -31,6 +33,7 @@ from roost.pubsub.names import NodeName
 from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
 from roost.pubsub.zenoh.company import Company, is_own_address, resolve
 from roost.pubsub.zenoh.engine import PortTaken, ZenohSession, check_zenoh, introduce
+from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.listening import (
     listening_addresses,
     reachable_address,
@@ -39,8 +42,11 @@ from roost.pubsub.zenoh.listening import (
 from roost.pubsub.zenoh.settings import ZenohSettings, parse_zenoh_url
 from roost.pubsub.zenoh.threads import in_thread
 from roost.pubsub.zenoh.traffic import Inbox, Outbox
+from roost.pubsub.zenoh.watch import HELD_UP_PERIOD
 
 __all__ = ["ZenohAdapter"]
+
+logger = logging.getLogger("roost.pubsub")
 
 _MAX_QUEUED_COUNT = 20_000  # messages, in each direction
 _MAX_QUEUED_SIZE = 64 * 1024 * 1024  # bytes, in each direction
@@ -56,9 +62,10 @@ class ZenohAdapter:
             ``zenoh://host:7447,host2:7447`` names seeds, some nodes that are there most of the
             time: each node may have the same list, itself included. Names with several addresses
             are resolved again and again. Parameters: ``listen=host:port`` (by default the port of
-            the first seed on all interfaces, or any port if that is taken), ``namespace=``,
-            ``multicast=true`` to find nodes of the local network. Who may join is decided by
-            ``user:password@``, or by certificates: ``zenohs://…?tls_ca=…&tls_cert=…&tls_key=…``.
+            the first seed of this machine that is free, on all interfaces; or any port, if none
+            is), ``namespace=``, ``multicast=true`` to find nodes of the local network. Who may join
+            is decided by ``user:password@``, or by certificates:
+            ``zenohs://…?tls_ca=…&tls_cert=…&tls_key=…``.
         node_name: Name of this node; by default unique.
         namespace: Only nodes of one namespace hear each other; the URL's comes first.
         siblings: Other processes of this machine to meet; by default the workers of the server
@@ -97,8 +104,9 @@ class ZenohAdapter:
 
     @property
     def is_attached(self) -> bool:
-        """Whether the session is open; zenoh has no engine elsewhere to be detached from."""
-        return self._run is not None and self._run.session.is_open
+        """Whether the session is open, and reads what others send."""
+        run = self._run
+        return run is not None and run.session.is_open and not run.is_held_up
 
     @property
     def is_lonely(self) -> bool:
@@ -164,6 +172,7 @@ class _Run:
         self.outbox = outbox
         self.company = company
         self.announcement = announcement
+        self.is_held_up = False
         self._pid = os.getpid()
         self._keeper = asyncio.create_task(company.keep(), name="roost-zenoh-company")
 
@@ -238,12 +247,34 @@ async def _open(
             company.link_down(other)
             link_events.link_down(other)
 
-    listening = listening_addresses(settings, has_siblings=announcement is not None)
+    def on_held_up(is_held_up: bool) -> None:
+        run.is_held_up = is_held_up
+        if is_held_up:
+            adapter.counters["held_up"] += 1
+            logger.warning(
+                "%s: zenoh has read nothing for %g s of what others sent: this node hears nobody "
+                "until it does; connections that linger at their closing? (%d could)",
+                settings,
+                HELD_UP_PERIOD,
+                lingering_count(),
+            )
+            link_events.detached()
+        else:
+            logger.info("%s: zenoh reads again what others send", settings)
+            link_events.attached()
+
+    seeds, _ = await resolve(settings.seeds)
+    own_seeds = [seed for seed in seeds if is_own_address(seed, {seed.port})]
+    listening = listening_addresses(settings, own_seeds, has_siblings=announcement is not None)
     warn_of_strangers(settings, listening)
     ports = {address.port for address in listening}
     listen = [settings.endpoint(address) for address in listening]
     own = [settings.endpoint(reachable_address(address)) for address in listening]
-    connect = await _seed_endpoints(settings, ports)
+    if settings.tls_verify_name:  # then the names are what certificates are compared with
+        seeds = list(settings.seeds)
+    else:
+        seeds = [seed for seed in seeds if not is_own_address(seed, ports)]
+    connect = [settings.endpoint(seed) for seed in seeds]
     if announcement is not None:
         listen.insert(0, f"unixsock-stream/{announcement.socket_path}")
         own.insert(0, listen[0])
@@ -273,16 +304,11 @@ async def _open(
             connect=connect,
             on_message=inbox.put_parcel,
             on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
+            on_held_up=lambda is_held_up: inbox.put_call(lambda: on_held_up(is_held_up)),
         ),
         dispose=ZenohSession.close,
     )
     outbox = Outbox(session.send, adapter.counters, **bounds)
     outbox.start()
-    return _Run(session, inbox, outbox, company, announcement)
-
-
-async def _seed_endpoints(settings: ZenohSettings, own_ports: set[int]) -> list[str]:
-    if settings.tls_verify_name:  # then the names are what certificates are compared with
-        return [settings.endpoint(seed) for seed in settings.seeds]
-    seeds, _ = await resolve(settings.seeds)
-    return [settings.endpoint(seed) for seed in seeds if not is_own_address(seed, own_ports)]
+    run = _Run(session, inbox, outbox, company, announcement)
+    return run

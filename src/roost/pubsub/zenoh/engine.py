@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from roost.exceptions import AdapterError, ConfigurationError
 from roost.pubsub.zenoh.linger import stop_lingering
 from roost.pubsub.zenoh.settings import ZenohSettings, key_of
+from roost.pubsub.zenoh.watch import Watch
 
 if TYPE_CHECKING:
     import zenoh
@@ -33,6 +34,11 @@ _CLOSE_TIMEOUT = 2.0  # seconds: zenoh itself waits 10 s for a peer that is stal
 
 # Session → what was declared in it.
 _open_sessions: dict[zenoh.Session, list[Any]] = {}
+# Session → told when what others send is not read any more (True), and when it is again.
+_listeners: dict[zenoh.Session, Callable[[bool], None]] = {}
+_watch: Watch | None = None  # while there is something to be watched
+_watched: set[object] = set()  # sessions, open or being opened, that may have connections of TCP
+_watch_lock = threading.Lock()
 _engine_pid: int | None = None  # the process that opened a session first; zenoh lives there only
 
 
@@ -72,6 +78,8 @@ class ZenohSession:
         listen, connect: Endpoints.
         on_message: Gets the key and the bytes of each message, on threads of zenoh.
         on_link: Gets node name, link, and whether it is up, on threads of zenoh.
+        on_held_up: Gets True when zenoh has read nothing for a while though something has come,
+            and False when it does again; on a thread of its own.
 
     Raises:
         AdapterError: The engine refuses to start.
@@ -87,11 +95,12 @@ class ZenohSession:
         connect: list[str],
         on_message: Callable[[str, bytes], None],
         on_link: Callable[[str, str, bool], None],
+        on_held_up: Callable[[bool], None],
     ) -> None:
         self._link = link
         self._root = settings.namespace
-        self._connections: set[tuple[str, str]] = set()  # (own end, remote end)
         self._session = _open(settings, listen=listen, connect=connect)
+        _listeners[self._session] = on_held_up
         try:
             self._declare(node_name, on_message, on_link)
         except BaseException:
@@ -157,15 +166,8 @@ class ZenohSession:
             )
 
     def peers(self) -> list[str]:
-        """The remote ends of all connections, for example ``tcp/10.0.0.5:7447``.
-
-        It has to be asked for now and then: what is found to be new is kept from lingering.
-        """
-        connections = {(link.src, link.dst) for link in self._session.info.links()}
-        if not connections <= self._connections:
-            stop_lingering()
-        self._connections = connections
-        return [remote for _, remote in connections]
+        """The remote ends of all connections, for example ``tcp/10.0.0.5:7447``."""
+        return [link.dst for link in self._session.info.links()]
 
     @property
     def is_open(self) -> bool:
@@ -209,6 +211,10 @@ def _open(settings: ZenohSettings, *, listen: list[str], connect: list[str]) -> 
             listen=listen, connect=connect, dictionary_file=dictionary_file
         )
         config = zenoh.Config()
+        has_tcp = any(not each.startswith("unixsock-stream/") for each in listen + connect)
+        if has_tcp:  # connections come while it opens
+            _begin_watch(config)
+            stack.callback(_end_watch, config)
         try:
             for key, value in values.items():
                 config.insert_json5(key, json.dumps(value))
@@ -216,8 +222,34 @@ def _open(settings: ZenohSettings, *, listen: list[str], connect: list[str]) -> 
             session = zenoh.open(config)
         except zenoh.ZError as error:
             raise _explained(settings, str(error)) from None
+        if has_tcp:
+            _begin_watch(session)
     _open_sessions[session] = []
     return session
+
+
+def _begin_watch(what: object) -> None:
+    """Look after zenoh's connections as long as ``what`` needs it."""
+    global _watch
+    with _watch_lock:
+        _watched.add(what)
+        if _watch is None:
+            _watch = Watch(_tell_listeners)
+            _watch.start()
+
+
+def _end_watch(what: object) -> None:
+    global _watch
+    with _watch_lock:
+        _watched.discard(what)
+        if _watch is not None and not _watched:
+            _watch.stop()
+            _watch = None
+
+
+def _tell_listeners(is_held_up: bool) -> None:
+    for listener in list(_listeners.values()):
+        listener(is_held_up)
 
 
 def _explained(settings: ZenohSettings, text: str) -> AdapterError:
@@ -231,8 +263,11 @@ def _explained(settings: ZenohSettings, text: str) -> AdapterError:
 def _close(session: zenoh.Session) -> None:
     if _open_sessions.pop(session, None) is None:
         return
+    _listeners.pop(session, None)
+    _end_watch(session)
 
     def close() -> None:
+        stop_lingering()  # it may have been opened since the last search
         with contextlib.suppress(Exception):  # a peer that is stalled: it will see us gone anyway
             session.close()  # type: ignore[no-untyped-call]
 
@@ -249,10 +284,14 @@ def _close_all() -> None:
 
 def _leak_all() -> None:
     """See to it that nothing of a session is ever touched here, not even by its end."""
+    global _watch, _watch_lock
     for session, declared in _open_sessions.items():
         for thing in (session, *declared):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     _open_sessions.clear()
+    _listeners.clear()
+    _watched.clear()
+    _watch, _watch_lock = None, threading.Lock()  # its thread is not here
 
 
 atexit.register(_close_all)

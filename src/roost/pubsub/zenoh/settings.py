@@ -11,7 +11,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from roost.exceptions import ConfigurationError
 
-__all__ = ["DEFAULT_PORT", "LEASE_PERIOD", "Address", "ZenohSettings", "parse_zenoh_url"]
+__all__ = [
+    "DEFAULT_PORT",
+    "LEASE_PERIOD",
+    "OPEN_TIMEOUT",
+    "Address",
+    "ZenohSettings",
+    "parse_zenoh_url",
+]
 
 DEFAULT_PORT = 7447  # zenoh's own
 
@@ -20,7 +27,7 @@ LEASE_PERIOD = (
 )
 
 # By default 10 s: so much later would a seed be joined that comes back from behind a cut.
-_OPEN_TIMEOUT = 2.0  # seconds
+OPEN_TIMEOUT = 2.0  # seconds
 
 # A peer that does not read holds up the others once for this long. Then what is for it is dropped
 # at once, until it reads again, and it counts what it missed by the numbers that messages carry.
@@ -151,7 +158,7 @@ class ZenohSettings:
             # Nobody gossips us into a connection in the clear.
             "transport/link/protocols": ["tls" if self.is_tls else "tcp", "unixsock-stream"]
             + (["udp"] if self.multicast else []),
-            "transport/unicast/open_timeout": int(_OPEN_TIMEOUT * 1000),
+            "transport/unicast/open_timeout": int(OPEN_TIMEOUT * 1000),
             "transport/link/tx/lease": int(LEASE_PERIOD * 1000),
             "transport/link/tx/queue/congestion_control/drop": {
                 "wait_before_drop": int(_MAX_STALL * 1e6),
