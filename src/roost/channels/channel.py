@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from roost.channels.runner import ChannelRunner
     from roost.channels.socket import Socket
     from roost.pubsub.registry import Subscription
-    from roost.wire.messages import Message
 
     Assigns = TypeVarWithDefault("Assigns", default=dict[str, Any])
 else:
@@ -328,7 +327,7 @@ class Channel(Generic[Assigns]):
 
     @property
     def join_params(self) -> Params:
-        """The client's join parameters, as ``join`` got them."""
+        """The client's join parameters as they came, decoded anew for each caller."""
         return self._runner.join_params
 
     @property
@@ -353,15 +352,16 @@ class Channel(Generic[Assigns]):
 class ReplyRef:
     """One message of the client, to be answered any number of times until the channel ends."""
 
-    __slots__ = ("_message", "_runner")
+    # Not the message: it may be kept for long, and the message's payload need not.
+    __slots__ = ("_ref", "_runner")
 
-    def __init__(self, runner: ChannelRunner, message: Message) -> None:
+    def __init__(self, runner: ChannelRunner, ref: Any) -> None:
         self._runner = runner
-        self._message = message
+        self._ref = ref
 
     def reply(self, payload: Payload = EMPTY, *, status: str = "ok") -> None:
         """Answer it; raises as ``Channel.reply`` does."""
-        self._runner.reply(self._message, status, payload)
+        self._runner.reply(self._ref, status, payload)
 
 
 def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:

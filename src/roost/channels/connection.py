@@ -8,13 +8,14 @@ import logging
 import weakref
 from typing import Any
 
+from roost.aliases import EMPTY
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
 from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import Broadcast, Message, Outgoing, Reply
+from roost.wire.messages import HEARTBEAT, JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
     ConnectionProtocol,
     Deliver,
@@ -31,6 +32,8 @@ logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
+MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
+VALUE_SIZE = 64  # bytes that a decoded value takes, at most, beside its text
 _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
@@ -113,18 +116,30 @@ class Connection:
             InvalidMessage: It is no message; the connection is to be closed.
         """
         message = self.serializer.decode(data)
-        if self._held_size > MAX_HELD_SIZE:
+        if self._is_full_for(message, len(data)):
             self.hub.counters["inbound_full"] += 1
             self.send(Reply(message.join_ref, message.ref, message.topic, "error", _OVERLOADED))
             return
+        if message.event == LEAVE:  # nobody reads its payload, and it may wait however much does
+            message = Message(message.join_ref, message.ref, message.topic, LEAVE, EMPTY)
         self.receive(message)
         handled = weakref.ref(message)
         del message
-        self._hold(handled(), len(data))
+        self._hold(handled(), data)
 
-    def _hold(self, message: Message | None, size: int) -> None:
+    def _is_full_for(self, message: Message, size: int) -> bool:
+        event = message.event
+        if event == JOIN:
+            size += sum([runner.params_size for runner in self._runners.values()])
+            return size > MAX_PARAMS_SIZE or self._held_size > MAX_HELD_SIZE
+        if self._held_size <= MAX_HELD_SIZE or event == LEAVE:  # which makes room
+            return False
+        return event != HEARTBEAT or message.topic != "phoenix"
+
+    def _hold(self, message: Message | None, data: str | bytes) -> None:
         """Count a message that waits for its channel, until it is handled and nobody holds it."""
         if message is not None:
+            size = _decoded_size(message, data)
             self._held_size += size
             held = _Held(message, self._release)
             held.size = size
@@ -258,3 +273,11 @@ class Connection:
             self.transport.close(DISCONNECTED)
             # In a tick of its own: the broadcaster may be one of these channels.
             asyncio.get_running_loop().call_soon(self.close, "disconnected")
+
+
+def _decoded_size(message: Message, data: str | bytes) -> int:
+    """The memory that a message takes, at most: ``[[],[],…`` decodes to twenty times its text."""
+    if isinstance(message.payload, bytes):
+        return len(data)
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    return len(text) + VALUE_SIZE * sum(map(text.count, ",[{"))

@@ -13,6 +13,10 @@ Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``
 - ended: the connection is told, in a tick of its own, so that a burst of joins and leaves costs
   ticks and not stack.
 
+What the client joined with is kept as JSON, and decoded when somebody asks for it. The join itself,
+like every message, is let go of as soon as it is handled: the connection counts what waits by what
+is held.
+
 A handler may finish when the connection ends, within ``shutdown_timeout``. A newer join cancels it
 at once, since the client has given up on it; so does the end of a join that is being decided.
 """
@@ -44,8 +48,8 @@ from roost.exceptions import (
     ReplyError,
 )
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import LEAVE, Broadcast, Message, Outgoing, Reply
-from roost.wire.payload import BYTES, JsonPayload
+from roost.wire.messages import JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
+from roost.wire.payload import BYTES, JsonPayload, keep
 from roost.wire.serializers import Serializer
 
 __all__ = ["ChannelHost", "ChannelRunner"]
@@ -109,6 +113,7 @@ class ChannelRunner:
     Attributes:
         join_ref: What the channel's pushes and replies carry: the join_ref of the join, or its ref
             if the client sent none.
+        params_size: Bytes that the join's parameters take as long as the channel lives.
         subscription: To the channel's own topic, from the accepted join until the end was reported.
     """
 
@@ -117,13 +122,16 @@ class ChannelRunner:
         "_channel_class",
         "_join",
         "_mailbox",
+        "_params",
         "_state",
         "_stop_reason",
         "channel",
         "channel_id",
         "host",
         "join_ref",
+        "params_size",
         "subscription",
+        "topic",
     )
 
     def __init__(
@@ -135,7 +143,10 @@ class ChannelRunner:
         self.host = host
         self.join_ref = join.ref if join.join_ref is None else join.join_ref
         self.subscription: Subscription | None = None
-        self._join = join
+        self.topic = join.topic
+        self._join: Message | None = join  # until it is decided
+        self._params: JsonPayload | bytes = b""  # kept once that has begun
+        self.params_size = 0
         self._state = _State.JOINING
         self._stop_reason: str | None = None
         self._mailbox = Mailbox(self, host.context, channel.max_mailbox_count)
@@ -143,12 +154,9 @@ class ChannelRunner:
         channel._runner = self
 
     @property
-    def topic(self) -> str:
-        return self._join.topic
-
-    @property
     def join_params(self) -> Params:
-        params: Params = self._join.payload
+        kept: Any = self._params
+        params: Params = kept.decode() if isinstance(kept, JsonPayload) else kept
         return params
 
     @property
@@ -163,9 +171,12 @@ class ChannelRunner:
 
     def start(self) -> None:
         """Run ``join``."""
+        assert self._join is not None
         self._mailbox.deliver(self._run_join, self._join)
 
     def _run_join(self, join: Message) -> Any:
+        params = self._params = keep(join.payload)  # as it came: what join gets may be changed
+        self.params_size = len(params.encoded if isinstance(params, JsonPayload) else params)
         return self.channel.join(join.topic, join.payload)
 
     def _join_returned(self, result: Any) -> None:
@@ -188,6 +199,7 @@ class ChannelRunner:
         self.subscription = host.hub.pubsub.subscribe(self.topic, self._receive_broadcast, lane)
         self._state = _State.JOINED
         self._log_join("JOINED")
+        self._join = None
         if type(channel).after_join is not Channel.after_join:
             self._mailbox.post(_after_join, channel)
         host.join_succeeded(self, response)
@@ -205,8 +217,9 @@ class ChannelRunner:
 
     def _sendable(self, response: Any, status: str) -> Any:
         """The response of the join's reply, if it can be sent: the client must get an answer."""
-        join = self._join
         if isinstance(response, BYTES):
+            join = self._join
+            assert join is not None
             self.host.serializer.encode(
                 Reply(join.join_ref, join.ref, join.topic, status, response)
             )
@@ -298,7 +311,7 @@ class ChannelRunner:
         return self.channel.handle_info(info.message)
 
     def _leave(self, message: Message) -> None:
-        self.reply(message, "ok", {})
+        self.reply(message.ref, "ok", {})
         self._end("left")
 
     # How steps end (``MailboxHost``).
@@ -326,7 +339,7 @@ class ChannelRunner:
                 self._log_crash("while ending", error)
         elif isinstance(error, ReplyError) and isinstance(argument, Message):
             try:
-                self.reply(argument, "error", error.payload)
+                self.reply(argument.ref, "error", error.payload)
             except Exception as unsendable:
                 self._crash(unsendable)
             self.finished(argument, None)
@@ -349,7 +362,7 @@ class ChannelRunner:
                 f"the handler of {message.event!r} returned {type(result).__name__}: expected a "
                 "dict or bytes for a reply, or None for no reply"
             )
-        self.reply(message, "ok", result)
+        self.reply(message.ref, "ok", result)
 
     # Output.
 
@@ -366,19 +379,20 @@ class ChannelRunner:
         sender = None if to_self else self._receive_broadcast
         broadcast(self.host.hub.pubsub, self.topic, event, payload, sender=sender)
 
-    def reply(self, message: Message, status: str, response: Any) -> None:
+    def reply(self, ref: Any, status: str, response: Any) -> None:
+        """Reply to the message of the client that has this ref."""
         self._check_sending("reply")
-        self.host.send(Reply(self.join_ref, message.ref, message.topic, status, response))
+        self.host.send(Reply(self.join_ref, ref, self.topic, status, response))
 
     def reply_to_current(self, status: str, response: Any) -> None:
         """Reply to the message being handled, whether it has a ref or not, as Phoenix does."""
-        self.reply(self._current_message(), status, response)
+        self.reply(self._current_message().ref, status, response)
 
     def reply_ref(self) -> ReplyRef:
         message = self._current_message()
         if message.ref is None:
             raise NoReplyRef(self.topic)
-        return ReplyRef(self, message)
+        return ReplyRef(self, message.ref)
 
     def _current_message(self) -> Message:
         if self._state is _State.JOINING:
@@ -386,7 +400,7 @@ class ChannelRunner:
         if self._state is _State.ENDED:
             raise ChannelClosed(self.topic)
         message = self._mailbox.current
-        if not isinstance(message, Message) or message is self._join:
+        if not isinstance(message, Message) or message.event == JOIN:
             raise NoReplyRef(self.topic)
         return message
 
@@ -579,6 +593,7 @@ class ChannelRunner:
     def _log_join(self, what: str) -> None:
         level = self.channel.log_join
         if level is not None and self._is_logged(level):
+            assert self._join is not None
             parameters = self.host.hub.parameter_filter(self._join.payload)
             logger.log(level, "%s %s\n  Parameters: %r", what, self.topic, parameters)
 
