@@ -14,6 +14,7 @@ LAYERS = {
     "exceptions": 0,
     "aliases": 0,
     "strict_json": 0,
+    "logs": 0,
     "crdt": 1,
     "tracker": 2,
     "wire": 2,

@@ -17,7 +17,13 @@ from typing import Any
 
 from roost.asgi.drain import RESTART
 from roost.asgi.extension import take_from
-from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
+from roost.asgi.handshake import (
+    choose_subprotocol,
+    connect_info,
+    peer,
+    split_auth_token,
+    without_tokens,
+)
 from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.query import parse_query
@@ -133,6 +139,7 @@ class Acceptor:
             max_channels=self._max_channels,
             context=contextvars.copy_context(),
             socket_id=socket_id,
+            peer=peer(scope),
         )
         run.add(transport, self.mount.drainer)
         await transport.serve(connection)
@@ -147,8 +154,9 @@ class Acceptor:
         if not self._policy.allows(scope):
             logger.error(
                 "refused the origin %r: it is not among the hosts that may connect; allow it with "
-                "Endpoint(hosts=[…])",
+                "Endpoint(hosts=[…]) (%s)",
                 header(scope, b"origin"),
+                peer(scope),
             )
             raise _Denied(403)
         offered = list(scope.get("subprotocols") or ())
@@ -160,7 +168,11 @@ class Acceptor:
                 raise _Denied(400, str(error)) from error
         may_go_on, subprotocol = choose_subprotocol(offered, self._subprotocols)
         if not may_go_on:
-            logger.error("refused the subprotocols %r: none is configured", offered)
+            logger.error(
+                "refused the subprotocols %r: none is configured (%s)",
+                without_tokens(offered),
+                peer(scope),
+            )
             raise _Denied(403)
         info = connect_info(
             scope,
@@ -173,9 +185,10 @@ class Acceptor:
         serializer = negotiate(vsn, self._serializers)
         if serializer is None:
             logger.warning(
-                "refused protocol version %r: expected one like %s",
+                "refused protocol version %r: expected one like %s (%s)",
                 vsn,
                 " or ".join(each.version for each in self._serializers),
+                peer(scope),
             )
             raise _Denied(403)
         socket, socket_id = await self._connect(params, info, serializer, hub)
@@ -227,12 +240,12 @@ class Acceptor:
         if level is not None and logger.isEnabledFor(level):
             logger.log(
                 level,
-                "%s %s in %.0fµs\n  Transport: websocket\n  Serializer: %s\n  Parameters: %r",
+                "%s %s in %.0fµs\n  Transport: websocket\n  Serializer: %s\n  Parameters: %s",
                 what,
                 self.mount.socket.__qualname__,
                 (time.perf_counter() - started_at) * 1e6,
                 serializer.__qualname__,
-                hub.parameter_filter(params),
+                hub.parameter_filter.show(params),
             )
 
 

@@ -58,6 +58,7 @@ class Connection:
         max_channels: Channels that the client may have at once.
         context: The context variables that handlers see.
         socket_id: Broadcasts of ``disconnect`` to this topic close the connection.
+        peer: Where the client is, for logs.
     """
 
     __slots__ = (
@@ -72,8 +73,10 @@ class Connection:
         "_told_topics",
         "context",
         "hub",
+        "peer",
         "serializer",
         "socket",
+        "socket_id",
         "transport",
     )
 
@@ -88,12 +91,15 @@ class Connection:
         max_channels: int,
         context: contextvars.Context,
         socket_id: str | None = None,
+        peer: str = "",
     ) -> None:
         self.hub = hub
         self.socket = socket
         self.transport = transport
         self.serializer = serializer
         self.context = context
+        self.socket_id = socket_id
+        self.peer = peer
         self._router = router
         self._protocol = ConnectionProtocol(has_route=router.has_route, max_channels=max_channels)
         self._runners: dict[int, ChannelRunner] = {}
@@ -172,6 +178,11 @@ class Connection:
             self._drop_lingering(topic)
         for runner in list(self._runners.values()):
             runner.end(reason)
+
+    @property
+    def client(self) -> str:
+        """Who the client is, for logs: its socket's id, and its address."""
+        return " at ".join(filter(None, (self.socket_id, self.peer))) or "somebody"
 
     @property
     def runners(self) -> list[ChannelRunner]:
@@ -255,7 +266,7 @@ class Connection:
     def _refused(self, message: Message, reason: str) -> None:
         self._drop_lingering(message.topic)
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
-        logger.log(level, "refused to join %r: %s", message.topic, reason)
+        logger.log(level, "refused to join %r: %s (%s)", message.topic, reason, self.client)
 
     def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)

@@ -73,6 +73,11 @@ class ChannelHost(Protocol):
     serializer: Serializer
     context: contextvars.Context
 
+    @property
+    def client(self) -> str:
+        """Who the client is, for logs."""
+        ...
+
     def send(self, message: Outgoing) -> None:
         """Write a message to the client; raises if it can't be encoded."""
         ...
@@ -350,10 +355,12 @@ class ChannelRunner:
         if isinstance(argument, Message) and argument.event == LEAVE:
             return  # no handler of the application: the collector, or the machine
         logger.warning(
-            "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded",
+            "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded "
+            "(%s)",
             self,
             duration * 1000,
             argument.event if isinstance(argument, Message | Broadcast) else "a message",
+            self.host.client,
         )
 
     def _answer(self, message: Message, result: Any) -> None:
@@ -538,7 +545,7 @@ class ChannelRunner:
                 _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
             for task in pending:
                 what = "gave up on a task that ignores cancellation"
-                logger.error("%r: %s: %r", self, what, task)
+                logger.error("%r: %s: %r (%s)", self, what, task, self.host.client)
         finally:
             self._terminate(reason, response)
 
@@ -560,7 +567,8 @@ class ChannelRunner:
         done, _ = await asyncio.wait({task}, timeout=self.channel.shutdown_timeout)
         if not done:
             timeout = self.channel.shutdown_timeout
-            logger.error("%r: cancelled terminate after %s s", self, timeout)
+            client = self.host.client
+            logger.error("%r: cancelled terminate after %s s (%s)", self, timeout, client)
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
         elif not task.cancelled() and (error := task.exception()) is not None:
@@ -594,26 +602,26 @@ class ChannelRunner:
         level = self.channel.log_join
         if level is not None and self._is_logged(level):
             assert self._join is not None
-            parameters = self.host.hub.parameter_filter(self._join.payload)
-            logger.log(level, "%s %s\n  Parameters: %r", what, self.topic, parameters)
+            parameters = self.host.hub.parameter_filter.show(self._join.payload)
+            logger.log(level, "%s %s\n  Parameters: %s", what, self.topic, parameters)
 
     def _log_handle_in(self, message: Message) -> None:
         level = self.channel.log_handle_in
         if level is not None and self._is_logged(level):
             logger.log(
                 level,
-                "HANDLED %s INCOMING ON %s (%s)\n  Parameters: %r",
+                "HANDLED %s INCOMING ON %s (%s)\n  Parameters: %s",
                 message.event,
                 message.topic,
                 type(self.channel).__qualname__,
-                self.host.hub.parameter_filter(message.payload),
+                self.host.hub.parameter_filter.show(message.payload),
             )
 
     def _is_logged(self, level: int) -> bool:
         return logger.isEnabledFor(level) and not self.topic.startswith("phoenix")
 
     def _log_crash(self, where: str, error: BaseException) -> None:
-        logger.error("%r crashed %s", self, where, exc_info=error)
+        logger.error("%r crashed %s (%s)", self, where, self.host.client, exc_info=error)
 
     def __repr__(self) -> str:
         """Show it as its channel, which may be gone."""
