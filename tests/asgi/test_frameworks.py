@@ -1,4 +1,4 @@
-"""The endpoint in and around other people's frameworks, on two servers."""
+"""The endpoint in and around other people's frameworks, on three servers."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from roost import Channel, ConnectInfo, Endpoint, Socket, event
 from roost.asgi.types import ASGIApp
 from tests.clients import connect, refusal
-from tests.servers import StartFailed, run_hypercorn, run_uvicorn
+from tests.servers import StartFailed, run_daphne, run_hypercorn, run_uvicorn
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
@@ -197,7 +197,7 @@ async def test_around_django(around_django: Endpoint):
         assert (await http.get(f"{url}/other")).status_code == 404
 
 
-# On another server.
+# On other servers.
 
 
 @pytest.mark.parametrize("root_path", ["", "/api"])
@@ -223,3 +223,19 @@ async def test_a_restart_on_hypercorn():
     for _ in range(2):
         async with asyncio.timeout(20), run_hypercorn(app) as url:
             await check(url, "/socket")
+
+
+async def test_on_daphne():
+    """It refuses the close codes that only servers send; the clients get others, and come back."""
+    async with (
+        run_daphne("tests.asgi.daphne_app:app") as url,
+        connect(url) as alice,
+        connect(url) as bob,
+    ):
+        await alice.join("room:1")
+        await alice.websocket.send("no message")
+        assert await alice.closed() == 4011
+
+        await bob.join("room:1")
+        await bob.push("room:1", "logout")
+        assert await bob.closed() == 4001

@@ -29,6 +29,7 @@ from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.query import parse_query
 from roost.asgi.raw import RawTransport
 from roost.asgi.run import Run
+from roost.asgi.sending import close_websocket
 from roost.asgi.transport import ServerTransport
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.websocket import WebSocketTransport
@@ -116,7 +117,7 @@ class Acceptor:
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         if run.is_ending:  # since the handshake began
-            await send({"type": "websocket.close", "code": RESTART, "reason": ""})
+            await close_websocket(send, RESTART)
             return
         transport: ServerTransport
         if (take := take_from(scope)) is not None:

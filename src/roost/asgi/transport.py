@@ -21,7 +21,7 @@ from roost.channels.connection import Connection
 from roost.exceptions import InvalidMessage
 from roost.wire.frame import Frame
 
-__all__ = ["BURST_FACTOR", "TURN_COUNT", "ServerTransport"]
+__all__ = ["BURST_FACTOR", "CLOSE_TIMEOUT", "INTERNAL_ERROR", "TURN_COUNT", "ServerTransport"]
 
 logger = logging.getLogger("roost.asgi")
 
