@@ -62,7 +62,7 @@ class Endpoint:
         encode_hook: Turns objects of your own into JSON values; with an explicit ``pubsub``, give
             it there.
         hosts: Hosts whose web pages may connect, for example ``["example.com", "*.example.org"]``;
-            by default the host that the request is for.
+            by default the host that the request is for. What would never match is refused.
         check_origin: False turns the check off; ``"conn"`` compares scheme and port too; a
             function decides by itself.
         filter_parameters: Parameters whose names contain one of these are masked in logs.
