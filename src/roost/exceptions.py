@@ -29,7 +29,7 @@
         └── RemoteProtocolError              the other side's mistake
             └── InvalidMessage (ValueError)  a frame that can't be decoded
 
-Errors hold data; ``str()`` makes the sentence.
+Errors hold data; ``str()`` makes the sentence. They can be copied, and pickled.
 """
 
 from __future__ import annotations
@@ -278,6 +278,7 @@ class TopicFull(JoinRefused, ReplyError):
 
     def __init__(self, topic: str, key: str, max_members: int) -> None:
         super().__init__({"reason": "full", "max_members": max_members})
+        self.args = (topic, key, max_members)  # what a copy is made of
         self.topic = topic
         self.key = key
         self.max_members = max_members

@@ -67,6 +67,8 @@ class Acceptor:
     """
 
     def __init__(self, path: str, mount: Mount, check_origin: CheckOrigin) -> None:
+        if not path.startswith("/"):
+            raise ConfigurationError(f'the path {path!r} must begin with "/", as in "/{path}"')
         options = WebSocket() if isinstance(mount.websocket, bool) else mount.websocket
         check = check_origin if options.check_origin is None else options.check_origin
         if check is False and not options.check_csrf:

@@ -97,8 +97,16 @@ class Endpoint:
         if hosts is not None and check_origin is not True:
             raise ConfigurationError("give hosts or check_origin, not both")
         check = check_origin if hosts is None else hosts
+        if pubsub is not None and not isinstance(pubsub, PubSub):
+            raise ConfigurationError(f"pubsub={pubsub!r}: expected a PubSub, as in PubSub(url)")
         self.pubsub = pubsub or PubSub(encode_hook=encode_hook)
         self._trackings: list[Tracking[Any]] = [*trackers, *presences]
+        for tracking in self._trackings:
+            if not isinstance(tracking, Tracking):
+                raise ConfigurationError(
+                    f"{tracking!r} is no presence and no tracker: expected instances, as in "
+                    "presences=[Online()]"
+                )
         self._app = app
         self._filter_parameters = filter_parameters
         self._health_path = health_path

@@ -69,6 +69,13 @@ class Mount:
     connect_info: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     drainer: DrainerLike = field(default=Drainer(), kw_only=True)
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.socket, type) and issubclass(self.socket, Socket)):
+            raise ConfigurationError(
+                f"{self.socket!r} can't be mounted: expected a subclass of Socket, the class "
+                "itself, or Mount(UserSocket, …)"
+            )
+
 
 class PathPattern:
     """A path whose ``:name`` segments are captured.
