@@ -197,6 +197,31 @@ async def test_around_django(around_django: Endpoint):
         assert (await http.get(f"{url}/other")).status_code == 404
 
 
+async def test_a_path_twice(caplog: pytest.LogCaptureFixture):
+    """A socket at the path of its mount is at twice that path: the log says so, once."""
+    app = FastAPI()
+    app.mount("/socket", Endpoint({"/socket": UserSocket, "/admin": UserSocket}))
+    async with run_uvicorn(app) as url:
+        for _ in range(3):
+            assert (await refusal(url, "/socket")).status in (403, 404)
+
+    (message,) = [each for each in caplog.messages if "no socket" in each]
+    assert message == (
+        "no socket is at /socket/websocket: the paths of this endpoint are "
+        "/socket/socket/websocket, /socket/admin/websocket; they are relative to where it is "
+        "mounted: /socket, so take that off its own (refused 1 times)"
+    )
+
+
+async def test_a_path_that_is_none(caplog: pytest.LogCaptureFixture):
+    """Whoever asks for another path is told nothing, but the log names those that there are."""
+    async with run_uvicorn(Endpoint({"/socket": UserSocket})) as url:
+        assert (await refusal(url, "/other")).status == 404
+
+    (message,) = [each for each in caplog.messages if "no socket" in each]
+    assert "the paths of this endpoint are /socket/websocket (refused 1 times)" in message
+
+
 # On other servers.
 
 

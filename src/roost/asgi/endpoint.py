@@ -21,6 +21,7 @@ from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
+from roost.logs import Repeats, Shown
 from roost.presence.presence import Presence
 from roost.presence.tracker import Tracker
 from roost.presence.tracking import Tracking
@@ -121,6 +122,7 @@ class Endpoint:
         ]
         self._run: Run | None = None
         self._starting = LoopLock()
+        self._lost = Repeats()  # clients that asked for a path where no socket is
         self._stopped_on: asyncio.AbstractEventLoop | None = None  # the loop of the last run
 
     # Life.
@@ -229,10 +231,28 @@ class Endpoint:
         if self._app is not None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
+            self._warn_of_path(scope)
             await receive()
             await deny(scope, send, 404)
         else:
             await _respond(send, 404, "Not Found")
+
+    def _warn_of_path(self, scope: Scope) -> None:
+        """Say which paths there are: clients only see that they can't connect."""
+        root: str = scope.get("root_path", "").rstrip("/")
+        if not (count := self._lost.note(asyncio.get_running_loop().time())):
+            return
+        paths = ", ".join(f"{root}{acceptor.pattern}" for acceptor in self._acceptors) or "none"
+        hint = ""
+        if any(each.pattern.match(scope["path"]) is not None for each in self._acceptors):
+            hint = f"; they are relative to where it is mounted: {root}, so take that off its own"
+        logger.warning(
+            "no socket is at %s: the paths of this endpoint are %s%s (refused %d times)",
+            scope["path"],
+            Shown(paths),
+            Shown(hint),
+            count,
+        )
 
     async def _running(self) -> Run | None:
         """The run; the first connection starts one if no lifespan did. None after a stop."""

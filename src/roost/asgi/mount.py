@@ -87,13 +87,15 @@ class PathPattern:
         {'var': '123'}
     """
 
-    __slots__ = ("_segments", "text")
+    __slots__ = ("_segments",)
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self._segments = _segments(text)
         if any(segment == ":" for segment in self._segments):
             raise ConfigurationError(f"{text!r} has a path segment without a name")
+
+    def __str__(self) -> str:
+        return "/" + "/".join(self._segments)
 
     def match(self, path: str) -> dict[str, str] | None:
         """The captured segments; None if the path is another one."""
