@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["LOGGERS", "LogBounds", "Repeats", "Shown", "show"]
+__all__ = ["LOGGERS", "LogBounds", "Repeats", "Shown", "plain", "show"]
 
 LOGGERS: Final = (
     "roost.asgi",
@@ -90,6 +90,16 @@ def show(value: object, mask: Mask | None = None) -> Shown:
     return Shown(_Renderer(mask).render(value))
 
 
+def plain(text: str, max_length: int = MAX_VALUE) -> Shown:
+    """A text as it is, but on its line, and cut.
+
+    Example:
+        >>> print(plain("room:1\\nforged"))
+        room:1\\nforged
+    """
+    return Shown(_printable(_cut(text, max_length)))
+
+
 class _Renderer:
     """Render one value, within so much room and depth."""
 
@@ -147,7 +157,7 @@ class _Foreign:
             return show(self._value)
         is_text = isinstance(self._value, str)
         text = _safely(str, self._value)
-        return _printable(_cut(text, MAX_TEXT if is_text else MAX_VALUE))
+        return plain(text, MAX_TEXT if is_text else MAX_VALUE)
 
     def __repr__(self) -> str:
         return show(self._value)
