@@ -12,7 +12,18 @@ from typing import Any, get_type_hints
 import pytest
 
 import roost
-from roost import Channel, Endpoint, Mount, Presence, PubSub, Route, Socket, event, intercept
+from roost import (
+    Channel,
+    Endpoint,
+    Mount,
+    Presence,
+    PubSub,
+    Route,
+    Socket,
+    TrackJoins,
+    event,
+    intercept,
+)
 from roost.exceptions import ConfigurationError
 
 MODULES = [
@@ -79,6 +90,7 @@ wrong: list[tuple[Callable[[], object], str]] = [
     (lambda: Endpoint({}, presences=[any_(Presence)]), r"as in presences=\[Online\(\)\]"),
     (lambda: Endpoint({}, pubsub=any_("redis://db")), r"as in PubSub\(url\)"),
     (lambda: Route(any_(Channel())), "expected a subclass of Channel"),
+    (lambda: TrackJoins(any_(Presence)), r"as in TrackJoins\(online\)"),
     (lambda: Route(any_(UserSocket)), "expected a subclass of Channel"),
 ]
 

@@ -219,13 +219,15 @@ class Acceptor:
             handler = self._options.error_handler
             raise _Denied(*(handler(refused) if handler else (403, ""))) from refused
         except Exception as error:
-            logger.exception("connecting to %s failed", self.mount.socket.__qualname__)
+            name, client = self.mount.socket.__qualname__, peer(info.scope)
+            logger.exception("connecting to %s failed (%s)", name, client)
             raise _Denied(500) from error
         if socket_id is not None and not isinstance(socket_id, str):
             logger.warning(
-                "%s.id returned %r: expected a string or None",
+                "%s.id returned %r: expected a string or None (%s)",
                 self.mount.socket.__qualname__,
                 socket_id,
+                peer(info.scope),
             )
             raise _Denied(403)
         self._log("CONNECTED TO", params, serializer, hub, started_at)
