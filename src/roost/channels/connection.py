@@ -34,7 +34,7 @@ MAX_TOLD_TOPICS = 1_000
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
 # Bytes that decoding adds for a value, a list and an object: CPython's sizes, with their places.
-VALUE_SIZE, LIST_SIZE, OBJECT_SIZE = 48, 64, 232
+VALUE_SIZE, LIST_SIZE, OBJECT_SIZE = 48, 64, 184
 _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
