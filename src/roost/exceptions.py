@@ -30,7 +30,7 @@
         └── RemoteProtocolError              the other side's mistake
             └── InvalidMessage (ValueError)  a frame that can't be decoded
 
-Errors hold data; ``str()`` makes the sentence.
+Errors hold data; ``str()`` makes the sentence. They can be copied, and pickled.
 """
 
 from __future__ import annotations
@@ -280,6 +280,19 @@ class InvalidName(RoostError, ValueError):
     def _with_remedy(self, sentence: str) -> str:
         return sentence if self.remedy is None else f"{sentence}: {self.remedy}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[InvalidName], args: tuple[object, ...], state: dict[str, object]
+) -> InvalidName:
+    """A copy of an error, which may come from another process."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidKey(InvalidName):
     """A presence key that clients can't have.
@@ -353,6 +366,7 @@ class TopicFull(JoinRefused, ReplyError):
 
     def __init__(self, topic: str, key: str, max_members: int) -> None:
         super().__init__({"reason": "full", "max_members": max_members})
+        self.args = (topic, key, max_members)  # what a copy is made of
         self.topic = topic
         self.key = key
         self.max_members = max_members

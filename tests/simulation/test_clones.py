@@ -305,6 +305,18 @@ def test_a_chunk_of_an_earlier_number_is_of_a_point_that_was_passed():
         assert sorted(tracker.keys(ROOM)) == sorted(keys)
 
 
+def test_a_chunk_of_a_number_between_two_broadcasts_is_of_no_point():
+    """No broadcast of this history ends there, so that it is another one's."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    answers(replication, chunk(1, None, 2, 22, row(2, "bob")))
+    answers(replication, changes(2, 6, (22, 66), row(6, "carol")))
+
+    answers(replication, chunk(0, 1, 5, 55, row(1, "alice")))
+
+    assert sorted(tracker.keys(ROOM)) == ["bob", "carol"]
+
+
 def test_a_snapshot_with_another_content_under_one_number_is_proof():
     """Another node holds what the clone told; what is held here is of the model."""
     tracker, replication = protocol()

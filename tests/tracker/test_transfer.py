@@ -128,10 +128,12 @@ def test_a_slice_that_is_held_in_part_is_not_handed_on():
     node.hear(ChunkTransfer(B, B, 1, False, 1, None, 2, 22, (bob,)))
     node.sent.clear()
 
-    node.hear(Request(C, B, 0, 7))
+    node.hear(Request(C, B, 0, 7, 0, ((0, None),)))
     assert node.said(ChunkTransfer) == []
 
-    node.hear(ChunkTransfer(B, B, 1, True, 0, 1, 2, 22, (alice,)), Request(C, B, 0, 8))
+    node.hear(
+        ChunkTransfer(B, B, 1, True, 0, 1, 2, 22, (alice,)), Request(C, B, 0, 8, 0, ((0, None),))
+    )
     ((to, answer),) = node.said(ChunkTransfer)
     assert (to, [row.key for row in answer.added]) == ("c", ["bob", "alice"])
 
