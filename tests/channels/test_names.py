@@ -305,7 +305,7 @@ def test_handlers_are_declared_for_text():
     """Whoever forgets the event is told at once."""
     for name in (7, b"ping", None, lambda self, payload: None):
         for declare in (event, intercept):
-            with pytest.raises(ConfigurationError, match="expected text|write @"):
+            with pytest.raises(ConfigurationError, match=r"expected text|write @"):
                 declare(name)  # type: ignore[arg-type]
 
 
