@@ -1,6 +1,7 @@
 """Planted bugs: each breaks one rule, and some test has to notice.
 
-They are listed in ``mutants.toml``, a table each::
+They are listed in the ``toml`` files beside this one, a table each: ``mutants`` has those that
+break a rule of replication, ``presence`` and ``connections`` those of the layers above::
 
     [gap_is_skipped]
     section = 1
@@ -35,12 +36,12 @@ from tests.mutations import snippets
 __all__ = ["ROOT", "Mutant", "Stale", "load_mutants"]
 
 ROOT: Final = Path(__file__).parents[2]
-MUTANTS: Final = Path(__file__).with_name("mutants.toml")
+HERE: Final = Path(__file__).parent
 MIN_WORDS: Final = 6  # of a snippet that is looked for in other modules than its own
 
 
 class Stale(Exception):
-    """The code is no longer what a mutant changes: say in ``mutants.toml`` what it is now."""
+    """The code is no longer what a mutant changes: say in its table what it is now."""
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -162,5 +163,10 @@ def _places_of_tests() -> Mapping[str, Sequence[str]]:
 
 def load_mutants() -> list[Mutant]:
     """All planted bugs, in the order of the rules."""
-    tables = tomllib.loads(MUTANTS.read_text(encoding="utf-8"))
-    return [msgspec.convert({"name": name, **table}, Mutant) for name, table in tables.items()]
+    mutants: dict[str, Mutant] = {}
+    for path in sorted(HERE.glob("*.toml")):
+        for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            if name in mutants:
+                raise ValueError(f"two planted bugs are called {name}")
+            mutants[name] = msgspec.convert({"name": name, **table}, Mutant)
+    return list(mutants.values())
