@@ -242,6 +242,19 @@ async def test_a_server_that_ends():
 
 
 @virtually
+async def test_a_client_that_is_gone_is_watched_no_longer(caplog: pytest.LogCaptureFixture):
+    """Its silence is nothing to complain of."""
+    server = FakeServer()
+    serving = await server.serve()
+    server.disconnect()
+    await serving
+    await asyncio.sleep(3_600)
+
+    assert [each for each in caplog.records if each.name == "roost.asgi"] == []
+    assert server.endings == 1
+
+
+@virtually
 async def test_no_message_after_the_first_bad_one():
     """What comes after it was sent by somebody who can't be trusted."""
     server = FakeServer()
