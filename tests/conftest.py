@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers, skips
+from tests import servers, skips, timeouts
 
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(skips)
+    config.pluginmanager.register(timeouts)
 
 
 def pytest_collection_finish() -> None:
