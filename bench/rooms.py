@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import process_time
 from typing import Final
 
@@ -151,7 +152,7 @@ class Figures:
 
 def measure(case: Case, scale: Scale) -> Figures:
     """Let a crowd join and flap."""
-    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+    with asyncio.Runner(loop_factory=partial(VirtualClockLoop, hears_threads=False)) as runner:
         return runner.run(_measure(case, scale))
 
 

@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -7,13 +8,23 @@ from pathlib import Path
 import pytest
 
 from roost import logs
-from tests import servers, skips
+from tests import servers, skips, timeouts
 
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(skips)
+    config.pluginmanager.register(timeouts)
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests, which stay till the end, out of every later collection.
+
+    Tests that look for what was left behind collect often.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -228,6 +228,43 @@ async def test_a_client_that_reads_again():
 
 
 @virtually
+async def test_a_client_that_reads_again_gets_what_waited():
+    """At once, and not with the next message."""
+    server = FakeServer()
+    await server.serve()
+    server.reads = False
+    server.transport.write(text(1))
+    await tick()
+    server.transport.write(text(2))
+    await tick()
+    assert server.written == [text(1).framed]
+
+    server.reads = True
+    server.receiver.resume_writing()
+
+    assert server.written == [text(1).framed, text(2).framed]
+
+
+@virtually
+async def test_a_client_that_reads_again_may_be_sent_bursts_again():
+    """That it was slow once is forgotten when it has caught up."""
+    server = FakeServer(max_outbound_size=100)
+    await server.serve()
+    server.reads = False
+    server.transport.write(text())
+    await tick()
+    server.reads = True
+    server.receiver.resume_writing()
+
+    for _ in range(4):  # in one tick
+        server.transport.write(text(90))
+    await tick()
+
+    assert server.counters == {}
+    assert b"".join(server.written[1:]) == text(90).framed * 4
+
+
+@virtually
 async def test_a_write_that_takes_too_long():
     """A client that does not read at all is disconnected, and given up at last."""
     server = FakeServer(send_timeout=5.0)

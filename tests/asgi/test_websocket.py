@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from roost import WebSocket
 from roost.asgi.types import Event
 from roost.asgi.websocket import WebSocketTransport
+from roost.channels.connection import Connection
 from roost.wire.frame import Frame
 from tests.asgi.echo import EchoChannel, connect
 from tests.virtual_clock import virtually
@@ -109,6 +111,37 @@ async def test_a_message_and_its_answer():
     await serving
 
     assert EchoChannel.ended == ["closed"]
+
+
+@virtually
+async def test_a_burst_of_one_client_lets_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A hundred messages that are there already are one turn."""
+    server = FakeServer()
+    handled: list[int] = []  # by each turn of the others
+    count = 0
+
+    def count_frame(connection: Connection, data: str | bytes) -> None:
+        nonlocal count
+        count += 1
+
+    def another() -> None:
+        handled.append(count)
+        if count < 1_000:
+            asyncio.get_running_loop().call_soon(another)
+
+    for _ in range(1_000):
+        server.receive("x")
+    monkeypatch.setattr(Connection, "receive_frame", count_frame)
+    serving = await server.serve()
+    another()
+    await tick()
+
+    assert count == 1_000
+    assert max(later - earlier for earlier, later in pairwise(handled)) <= 100
+    server.disconnect()
+    await serving
 
 
 @virtually
@@ -311,6 +344,19 @@ async def test_a_server_that_ends():
         await serving
 
     assert EchoChannel.ended == ["closed"]
+
+
+@virtually
+async def test_a_client_that_is_gone_is_watched_no_longer(caplog: pytest.LogCaptureFixture):
+    """Its silence is nothing to complain of."""
+    server = FakeServer()
+    serving = await server.serve()
+    server.disconnect()
+    await serving
+    await asyncio.sleep(3_600)
+
+    assert [each for each in caplog.records if each.name == "roost.asgi"] == []
+    assert server.endings == 1
 
 
 @virtually

@@ -191,6 +191,27 @@ def test_send_after_waits():
     run_virtually(scene())
 
 
+def test_a_timer_that_rang_is_forgotten():
+    """A channel that has one after the other keeps none of them."""
+
+    class RoomChannel(Channel):
+        def handle_info(self, message: Any) -> None:
+            pass
+
+    async def scene() -> None:
+        async with ChannelCase() as case:
+            room = await case.client(Socket()).join("room:1", channel=RoomChannel)
+            for _ in range(10):
+                room.channel.send_after(1.0, "tick")
+                await asyncio.sleep(2)
+
+            belongings = room.channel._runner._belongings
+            assert belongings is not None
+            assert not belongings._timers
+
+    run_virtually(scene())
+
+
 def test_send_after_ends_with_its_channel():
     """A timer of a channel that has ended does nothing."""
     notes = Notes()

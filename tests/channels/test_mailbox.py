@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -201,18 +202,37 @@ async def test_a_slow_join_holds_up_its_topic_only(case: ChannelCase):
     await joining
 
 
-async def test_a_busy_channel_leaves_turns_to_others(join: Join):
-    """A channel that sends itself message after message doesn't keep the loop from anything."""
+@pytest.mark.parametrize("first", ["at once", "async"])
+async def test_a_busy_channel_leaves_turns_to_others(
+    join: Join, monkeypatch: pytest.MonkeyPatch, first: str
+):
+    """A channel that sends itself message after message has a turn of 5 ms, and then waits."""
+    clock = Clock()
+    monkeypatch.setattr(mailbox, "time", clock)
+    handled, others = 0, [0]  # how many were handled when others had their turn
 
     class RoomChannel(Channel):
-        def handle_info(self, message: Any) -> None:
-            if not self.assigns.get("enough"):
+        def handle_info(self, message: Any) -> Any:
+            nonlocal handled
+            handled += 1
+            clock.now += 0.001
+            if handled < 100:
                 self.send(message)
+            return asyncio.sleep(0) if first == "async" and handled == 1 else None
+
+    def another() -> None:
+        others.append(handled)
+        if handled < 100:
+            asyncio.get_running_loop().call_soon(another)
 
     room = await join(RoomChannel)
     room.channel.send("again")
-    await ticks()
-    room.channel.assigns["enough"] = True
+    another()
+    await ticks(100)
+
+    turns = [later - earlier for earlier, later in pairwise(others)]
+    assert sum(turns) == 100
+    assert max(turns) <= 7  # and one more, before the time is looked at
 
 
 async def test_many_steps_at_once_are_all_done(join: Join):
@@ -428,6 +448,20 @@ async def test_a_handler_that_holds_the_loop_is_named_in_the_log(
     (record,) = caplog.records
     assert "RoomChannel 'room:1'> held the event loop for 125 ms" in record.getMessage()
     assert "handling work: make the handler async, or threaded" in record.getMessage()
+
+
+def test_between_two_messages_none_is_handled():
+    """A def handler that returned is not current any more, nor is what it was given kept."""
+
+    class Host:
+        def finished(self, argument: Any, result: Any) -> None:
+            assert box.current is argument
+
+    host: Any = Host()
+    box = Mailbox(host, contextvars.copy_context(), 10)
+    box.deliver(lambda argument: None, "message")
+
+    assert box.current is None
 
 
 class Clock:

@@ -17,9 +17,18 @@ from typing import Final
 
 import msgspec
 
-from tests.mutations.mutants import ROOT, Mutant, load_mutants
+from tests.mutations.mutants import ROOT, Mutant, Stale, load_mutants
 
-TESTS: Final = ("simulation", "tracker", "crdt")
+REPLICATION: Final = ("simulation", "tracker", "crdt")
+TESTS: Final = {  # which tests are to notice, by the folder of the code
+    "crdt": REPLICATION,
+    "tracker": REPLICATION,
+    "wire": ("wire", "channels"),
+    "pubsub": ("pubsub/test_pubsub.py", "pubsub/test_replicator.py", "presence"),
+    "channels": ("channels", "testing", "presence"),
+    "presence": ("presence", "channels"),
+    "asgi": ("asgi", "integration"),
+}
 OPTIONS: Final = (
     "-x",
     "-q",
@@ -39,10 +48,15 @@ class Verdict(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def judge(plant: Callable[[Path], None] = lambda source: None, first: str | None = None) -> Verdict:
-    """Run the tests on a copy of the code until one fails.
+def judge(
+    tests: Sequence[str],
+    plant: Callable[[Path], None] = lambda source: None,
+    first: str | None = None,
+) -> Verdict:
+    """Run tests on a copy of the code until one fails.
 
     Args:
+        tests: Files and folders below ``tests``.
         plant: Changes the copy of ``src``.
         first: Id of the test to begin with.
     """
@@ -50,11 +64,11 @@ def judge(plant: Callable[[Path], None] = lambda source: None, first: str | None
         source = Path(folder) / "src"
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
         plant(source)
-        tests = [f"tests/{test}" for test in (first, *TESTS) if test is not None]
+        ids = [f"tests/{test}" for test in (first, *tests) if test is not None]
         began_at = time.monotonic()
         try:
             finished = subprocess.run(
-                [sys.executable, "-m", "pytest", *OPTIONS, *tests],
+                [sys.executable, "-m", "pytest", *OPTIONS, *ids],
                 cwd=ROOT,
                 env={
                     **os.environ,
@@ -88,21 +102,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such bug: {', '.join(sorted(unknown))}")
     if arguments.names:
         mutants = [mutant for mutant in mutants if mutant.name in arguments.names]
-    if (healthy := judge()).caught_by is not None:
-        say(f"{healthy.caught_by} fails on the code as it is")
-        return 1
+    plan: list[tuple[Mutant, str | None]] = []
+    stale: list[Stale] = []
+    for mutant in mutants:
+        try:
+            mutant.find(ROOT / "src")
+            plan.append((mutant, mutant.catcher()))
+        except Stale as error:
+            stale.append(error)
+    for tests in {tests_of(mutant) for mutant, _ in plan}:
+        if (healthy := judge(tests)).caught_by is not None:
+            say(f"{healthy.caught_by} fails on the code as it is")
+            return 1
     width = max(len(mutant.name) for mutant in mutants)
     survivors: list[Mutant] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        running = {pool.submit(judge, each.plant, each.caught_by): each for each in mutants}
+        running = {
+            pool.submit(judge, tests_of(mutant), mutant.plant, first): mutant
+            for mutant, first in plan
+        }
         for future in as_completed(running):
             mutant, verdict = running[future], future.result()
             if verdict.caught_by is None:
                 survivors.append(mutant)
-            caught_by = verdict.caught_by or f"SURVIVED: {mutant.rule} (section {mutant.section})"
+            caught_by = verdict.caught_by or f"SURVIVED: {mutant.rule}"
             say(f"{mutant.name:{width}} {verdict.seconds:6.1f} s  {caught_by}")
-    say(f"{len(mutants)} planted, {len(survivors)} survived")
-    return 1 if survivors else 0
+    for each in stale:
+        say(f"STALE: {each}")
+    say(f"{len(plan)} planted, {len(survivors)} survived, {len(stale)} stale")
+    return 1 if survivors or stale else 0
+
+
+def tests_of(mutant: Mutant) -> Sequence[str]:
+    """Where the tests are that are to notice a mutant."""
+    folder = mutant.file.partition("/")[0]
+    return TESTS.get(folder, (folder,))
 
 
 def say(line: str) -> None:

@@ -75,6 +75,7 @@ class PhoenixClient:
         shown_bare: Keys that a state showed it without what ``fetch`` adds.
         count: The last count that it was told; None if there was none.
         diff_count: How many diffs it was sent.
+        named: All refs that it was sent.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class PhoenixClient:
         self.shown_bare: set[str] = set()
         self.count: dict[str, int] | None = None
         self.diff_count = 0
+        self.named: set[str] = set()
         self.presence = ClientPresence(lambda: self.join_ref)
         self._link: _Link
         self._connection: Connection
@@ -169,14 +171,21 @@ class PhoenixClient:
             case Message(event=event, payload=payload) | Broadcast(event=event, payload=payload):
                 if event == STATE:
                     self.shown_bare |= {key for key in payload if "name" not in payload[key]}
+                    self._note(payload)
                     self.presence.receive_state(payload)
                 elif event == COUNT:
                     self.count = payload
                 elif event == DIFF:
                     self.diff_count += 1
+                    self._note(payload["joins"])
+                    self._note(payload["leaves"])
                     self.presence.receive_diff(payload)
             case _:
                 pass
+
+    def _note(self, presences: Any) -> None:
+        for entry in presences.values():
+            self.named.update(meta["phx_ref"] for meta in entry["metas"])
 
     def _send(self, join_ref: str | None, ref: str, event: str, payload: Any) -> None:
         message = Message(join_ref, ref, self.topic, event, payload)

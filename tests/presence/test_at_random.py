@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -26,10 +26,12 @@ from roost import (
 from roost.presence.owner import Lease
 from roost.presence.watch import Watch
 from tests.presence.phoenix_client import PhoenixClient
-from tests.presence.plain_model import Model, Told, told_of
+from tests.presence.plain_model import Held, Model, Told, told_of
 from tests.virtual_clock import run_virtually
 
 KEYS = "abcdef"
+ACT_COUNT = 80
+ROUND_SIZES = (1, 2, 5, 20)  # acts between two checks: what went wrong may be set right later
 ORDERS = ("enter", "hidden", "track first", "list first", "track in join", "push state", "late")
 
 
@@ -52,6 +54,7 @@ class World:
 
     Attributes:
         calls: (topic, key) → what the callbacks were told.
+        refs: topic → all refs that were ever visible.
         metas: topic → key → refs, as ``handle_metas`` was told.
     """
 
@@ -63,6 +66,7 @@ class World:
         self.metas: dict[str, dict[str, set[str]]] = {topic: {} for topic in self.topics}
         self.metas_calls = 0
         self.failures: list[AssertionError] = []
+        self.refs: dict[str, set[str]] = {topic: set() for topic in self.topics}
         self.online = self.make_presence(fetches=rng.random() < 0.5, is_slow=rng.random() < 0.5)
         self.socket = self.make_socket()
         self.endpoint = Endpoint({"/": self.socket}, presences=[self.online])
@@ -188,7 +192,12 @@ class World:
             held = model.track(owner, topic, key, self.last_n % 3, hidden=hidden)
             ref = self.online.track(owner, key, meta, **arguments)
             assert held.ref in ("", ref), "who returns within the grace keeps the ref"
-            held.ref = ref
+            self.name(held, ref)
+
+    def name(self, held: Held, ref: str) -> None:
+        held.ref = ref
+        if not held.hidden:
+            self.refs[held.topic].add(ref)
 
     def ended(self, owner: object) -> None:
         now = asyncio.get_running_loop().time()
@@ -210,17 +219,17 @@ class World:
                 update = lambda meta: {**meta, "n": self.last_n % 3}  # noqa: E731
                 ref = online.update(held.owner, held.key, update, topic=held.topic)
                 assert (ref == before) is (not self.model.policies[held.topic].keep_metas)
-                held.ref = ref
+                self.name(held, ref)
             case "hide":
                 self.model.set_hidden(held, hidden=True)
-                held.ref = online.hide(held.owner, held.key, topic=held.topic)
+                self.name(held, online.hide(held.owner, held.key, topic=held.topic))
             case "show":
                 if held.hidden and self.model.is_full_for(held.topic, held.key):
                     with pytest.raises(TopicFull):
                         online.show(held.owner, held.key, topic=held.topic)
                 else:
                     self.model.set_hidden(held, hidden=False)
-                    held.ref = online.show(held.owner, held.key, topic=held.topic)
+                    self.name(held, online.show(held.owner, held.key, topic=held.topic))
             case "untrack":
                 self.model.remove(held)
                 online.untrack(held.owner, held.key, topic=held.topic)
@@ -283,6 +292,16 @@ class World:
         everywhere = {key for topic in self.topics for key in self.model.keys(topic)}
         assert self.online.online([*KEYS, *"xyz"]) == everywhere
 
+    async def come_to_rest(self) -> None:
+        """Let time pass until everybody is in who can be; a full topic refuses joins."""
+        for _ in range(5):
+            await asyncio.sleep(10)
+            errored = [client for client in self.clients if client.state == "errored"]
+            if not errored:
+                break
+            for client in errored:
+                client.join()
+
     async def check_everything_was_told(self) -> None:
         """After a while without changes, everybody knows exactly what is so."""
         self.check_reads()
@@ -302,6 +321,7 @@ class World:
         visible = self.model.visible(client.topic)
         keys = self.model.keys(client.topic)
         assert not client.presence.is_pending, name
+        assert client.named <= self.refs[client.topic], f"{name} was told of what never was"
         if not policy.announce:
             assert client.diff_count == 0, name
             return
@@ -352,6 +372,14 @@ def refs(presences: Any) -> dict[str, set[str]]:
     return {key: {meta["phx_ref"] for meta in presences[key]["metas"]} for key in presences}
 
 
+def any_rounds(rng: Random) -> Iterator[int]:
+    rest = ACT_COUNT
+    while rest > 0:
+        size = min(rng.choice(ROUND_SIZES), rest)
+        yield size
+        rest -= size
+
+
 async def play(seed: int) -> None:
     rng = Random(seed)
     world = World(rng)
@@ -360,18 +388,14 @@ async def play(seed: int) -> None:
     async with world.endpoint.running():
         by_topic = {topic: Follower(world.online.watch(topic), rng) for topic in world.topics}
         by_key = Follower(world.online.watch(list(KEYS[:3])), rng)
-        for _ in range(80):
-            world.act()
-            world.check_reads()
-            # Never 0: timers of one instant run in any order, and so do what they take away.
-            await asyncio.sleep(rng.choice((1e-6, 1e-6, 0.01, 0.06, 0.3, 1.1)) * rng.random())
-        for _ in range(5):  # a join may be refused, when its topic is full
-            for client in world.clients:
-                if client.state == "errored":
-                    client.join()
-            await asyncio.sleep(10)
-
-        await world.check_everything_was_told()
+        for size in any_rounds(rng):
+            for _ in range(size):
+                world.act()
+                world.check_reads()
+                # Never 0: timers of one instant run in any order, and so do what they take away.
+                await asyncio.sleep(rng.choice((1e-6, 1e-6, 0.01, 0.06, 0.3, 1.1)) * rng.random())
+            await world.come_to_rest()
+            await world.check_everything_was_told()
         for topic, follower in by_topic.items():
             assert follower.shown == model.refs(topic)
         followed = [each for topic in world.topics for each in model.visible(topic)]

@@ -586,6 +586,23 @@ async def test_a_count_that_did_not_change_is_not_told():
 
 
 @virtually
+async def test_a_topic_that_counts_again_tells_the_count_again():
+    """Whoever was shown a list meanwhile knows no count, also if it is the one of before."""
+    online = make_online(Policy(counts_above=2))
+    async with ChannelCase(app(online)) as case:
+        client = await join(case)
+        lease(online, "alice")
+        assert await told_after(client, 5) == ["+alice"]
+        for _ in range(2):
+            others = [lease(online, key) for key in ("bob", "carol")]
+            assert await told_after(client, 5) == ["count 3/3", "state"]
+
+            for each in others:
+                each.end()
+            assert await told_after(client, 5) == ["state alice"]
+
+
+@virtually
 async def test_counts_keep_their_period():
     """The first change after a pause is told at once, and then one count for each period."""
     online = make_online(Policy(counts_above=0, count_period=10.0))

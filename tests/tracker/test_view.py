@@ -294,6 +294,23 @@ def test_a_new_id_renews_all_trackers():
     assert {(row.key, row.tracker) for row in sent.part.added} == {("alice", ""), ("bob", "games")}
 
 
+def test_a_new_id_keeps_the_hidden_hidden():
+    """A node takes a new id: who hides is published afresh, and nobody is told."""
+    node = OneNode()
+    node.tracker.track("room:1", "alice", {}, owner=1, hidden=True)
+    node.advance(2.0)
+    node.said(Changes)
+
+    node.hear(heartbeat(Slice(origin("b"))), Digest(origin("b"), ((origin("a"), 99),)))
+
+    assert kinds(node.tracker) == []
+    assert keys(node.tracker) == []
+    assert [entry.key for entry in node.tracker.list_hidden("room:1")] == ["alice"]
+    (sent,) = (message for _, message in node.said(Changes))
+    assert sent.sender == node.tracker.origin != origin("a")
+    assert [row.hidden for row in sent.part.added] == [True]
+
+
 def test_the_name_of_a_tracker_travels():
     """An entry is decoded with the tracker that it was tracked by."""
     theirs = Slice(origin("b"))

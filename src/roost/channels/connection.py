@@ -291,6 +291,7 @@ class Connection:
             self._protocol.join_failed(runner.channel_id, response)
             self._protocol.channel_ended(runner.channel_id)  # if it was stopped meanwhile
             self._carry_out()
+            self._drop_lingering_for_nobody(runner.topic)
 
     def channel_closed(self, runner: ChannelRunner) -> None:
         if not self._is_closed:
@@ -305,6 +306,7 @@ class Connection:
             self._note_told(runner.subscription)
         self._protocol.channel_ended(runner.channel_id)
         self._carry_out()
+        self._drop_lingering_for_nobody(runner.topic)
 
     # What the protocol says.
 
@@ -346,9 +348,18 @@ class Connection:
         runner.end(reason.value, linger=lingering is not None, cancel=True)
 
     def _refused(self, message: Message, reason: str) -> None:
-        self._drop_lingering(message.topic)
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
         logger.log(level, "refused to join %r: %s (%s)", message.topic, reason, self.client)
+
+    def _drop_lingering_for_nobody(self, topic: str) -> None:
+        """A channel is gone: if no newer join takes its place, the client is in the topic no more.
+
+        That join may have been refused, have crashed, or have been left before it was decided.
+        """
+        if self._lingering is None or topic not in self._lingering:
+            return
+        if all(runner.topic != topic for runner in self._runners.values()):
+            self._drop_lingering(topic)
 
     def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)

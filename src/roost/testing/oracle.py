@@ -6,7 +6,8 @@ network. From the options alone it works out how long each promise may take.
 
 At every step of every node:
 
-- what a subscriber was told replays to what is visible;
+- what a subscriber was told replays to what is visible, each change under the next version, and
+  says who is the first and the last of a key;
 - what the node tracks itself and does not hide is visible;
 - whoever is shown was heard within the down period: no ghost is born from what others remember;
 - whoever died, and was forgotten or said goodbye, is born again by no message that comes late;
@@ -40,7 +41,7 @@ from roost.testing.witness import Witness
 from roost.tracker import answers, floors, members, peer
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.peer import Peer
-from roost.tracker.protocol import Joined, Left, TrackerEvent
+from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
 
 __all__ = ["BrokenPromise", "Oracle"]
 
@@ -134,6 +135,7 @@ class Oracle:
             elif isinstance(event, Left):
                 self._check_leave(node, event.entry)
         if events:
+            self._check_events(node, events)
             self._check_replay(node)
 
     def _check_rate(self) -> None:
@@ -198,6 +200,28 @@ class Oracle:
         for other in self._simulation.nodes.values():
             if other is not node and other.tracker.origin.name == origin.name:
                 self._had_namesakes = True
+
+    def _check_events(self, node: SimulatedNode, events: Sequence[TrackerEvent]) -> None:
+        """Each change is under the next version, and says whether it is the first or the last."""
+        version = node.tracker.version
+        counts: dict[tuple[str, str], int] = {}  # entries of a key, after the change that is next
+        for event in reversed(events):
+            if event.version != version:
+                raise BrokenPromise(f"{node.name} told version {event.version}, not {version}")
+            version -= 1
+            if isinstance(event, Updated):
+                continue
+            topic, key = place = event.entry.topic, event.entry.key
+            if place not in counts:
+                counts[place] = len(node.tracker.get_by_key(topic, key))
+            if isinstance(event, Left):
+                is_right = event.is_last is (counts[place] == 0)
+                counts[place] += 1
+            else:
+                counts[place] -= 1
+                is_right = event.is_first is (counts[place] == 0)
+            if not is_right:
+                raise BrokenPromise(f"{node.name} told wrongly who is first or last of {key!r}")
 
     def _check_replay(self, node: SimulatedNode) -> None:
         visible = {entry.ref: entry for entry in node.tracker.list_all()}
