@@ -23,6 +23,7 @@ from roost.tracker.messages import (
     Forked,
     Hello,
     Part,
+    Probe,
     Request,
     Row,
     Transfer,
@@ -303,6 +304,16 @@ def test_a_chunk_of_an_earlier_number_is_of_a_point_that_was_passed():
         answers(replication, chunk(0, 1, 2, mark, row(1, "alice")))
 
         assert sorted(tracker.keys(ROOM)) == sorted(keys)
+
+
+def test_a_probe_of_a_namesake_is_not_passed_on():
+    """Two clones that renamed themselves share an address: they would pass it on for ever."""
+    _, replication = protocol(OriginId("b~1", 10, 1))
+    answers(replication, Hello(C, 0))
+
+    sent = answers(replication, Probe(C, OriginId("b", 10, 1), 9, "b~1"))
+
+    assert Probe not in kinds(sent)
 
 
 def test_a_chunk_of_a_number_between_two_broadcasts_is_of_no_point():

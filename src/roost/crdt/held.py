@@ -57,6 +57,7 @@ class _Partial:
 
     Attributes:
         at: The number that what came so far is brought to by ranges.
+        began_at: The number of its first chunk.
         newest: The latest number that a chunk was cut at.
         gaps: What has not come, in order.
         unchecked: Seqs of the entries in the gaps, in order: chunks say whether they are there.
@@ -66,10 +67,20 @@ class _Partial:
         known: As in ``HeldSlice``.
     """
 
-    __slots__ = ("at", "floor", "gaps", "known", "newest", "recent", "removed_count", "unchecked")
+    __slots__ = (
+        "at",
+        "began_at",
+        "floor",
+        "gaps",
+        "known",
+        "newest",
+        "recent",
+        "removed_count",
+        "unchecked",
+    )
 
     def __init__(self, end: int, unchecked: list[int], known: tuple[int, int]) -> None:
-        self.at = self.newest = self.floor = end
+        self.at = self.newest = self.floor = self.began_at = end
         self.known = known
         self.gaps: list[Gap] = [(0, None)]
         self.unchecked = unchecked
@@ -173,6 +184,11 @@ class HeldSlice:
         return self.seq if self._partial is None else self._partial.at
 
     @property
+    def began_at(self) -> int:
+        """The number of the first chunk of a later slice; ``seq`` if none came."""
+        return self.seq if self._partial is None else self._partial.began_at
+
+    @property
     def floor(self) -> int:
         """The lowest number that a chunk may be of."""
         return self.seq if self._partial is None else self._partial.floor
@@ -219,7 +235,9 @@ class HeldSlice:
         taken = [entries.pop(seq, None) for seq in change.removed]
         removed = tuple([entry for entry in taken if entry is not None])
         added = change.added
-        if change.start != at and entries:  # else nothing of it can be here
+        if partial is not None:  # chunks of later numbers may have brought some of it
+            added = tuple([e for e in added if e.seq > at and e.seq not in entries])
+        elif change.start != at and entries:  # else nothing of it can be here
             added = tuple([entry for entry in added if entry.seq > at])
         for entry in added:
             entries[entry.seq] = entry

@@ -215,7 +215,8 @@ class Members:
         if probe.target == own:
             alive = Alive(own, probe.sender.name, probe.nonce, node.broadcast_seq)
             node.send(probe.via or probe.sender.name, alive)
-        elif probe.via == own.name != probe.target.name:
+        elif probe.via == own.name and not node.shares_address(probe.target.name):
+            # A namesake hears what is sent to us, and would pass it on to us again.
             node.send(probe.target.name, probe)
         if probe.via in (None, own.name):  # relayed, it is no sign of life
             self.hear(probe.sender)

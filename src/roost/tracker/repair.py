@@ -166,7 +166,7 @@ class Repair:
         if peer.contradicts(end, transfer.mark) or (end >= held.seq and held.contradicts(chunk)):
             self.forked(peer)
             return
-        diff = None
+        diff, was_partial, began_at = None, held.is_partial, held.began_at
         # One of an earlier number than what came since must be of the same history for certain.
         if end >= held.at or peer.marks.get(end) == transfer.mark != NO_MARK:
             diff = held.take(chunk, starts_over=transfer.number == peer.request)
@@ -174,7 +174,10 @@ class Repair:
             peer.note(end, transfer.mark)
             self._view.changed(peer, diff)
         self._there_is(peer, end)
-        self._answered(peer, transfer, has_gained=diff is not None)
+        # A slice that is begun once more is no gain: it may be begun again and again.
+        starts_over = was_partial and held.is_partial and held.began_at != began_at
+        has_gained = diff is not None and not starts_over
+        self._answered(peer, transfer, has_gained=has_gained)
 
     def _answered(
         self, peer: Peer, transfer: Transfer | ChunkTransfer, *, has_gained: bool
