@@ -263,7 +263,8 @@ class Presence(Tracking[PresenceRun]):
         Args:
             where: A topic, or a channel for its topic.
         """
-        return await self._current().list(_where(where))
+        run = self._current()
+        return await (run.list(where) if isinstance(where, str) else run.list_for(where))
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:
         """The entry of one key, after ``fetch``; None if it is not there. O(1) without fetch."""
