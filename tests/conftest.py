@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from roost import logs
 from tests import servers, skips
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,12 @@ def chromium() -> str:
     if found.returncode != 0:
         skips.unavailable("chromium", found.stderr.strip())
     return found.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def unbounded_logs() -> None:
+    """What other tests logged does not keep this one's lines out."""
+    logs.bounds.forget()
 
 
 @pytest.fixture(params=[servers.PLAIN, servers.FAST], ids=["plain", "fast"])

@@ -102,6 +102,28 @@ async def run_hypercorn(app: Any, **options: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def run_daphne(app: str) -> AsyncIterator[str]:
+    """Serve an app with Daphne in a process of its own, without a lifespan; yields the URL.
+
+    Args:
+        app: The app as Daphne names it, for example `tests.asgi.daphne_app:app`.
+    """
+    with _listen() as listener:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "daphne", "--fd", str(listener.fileno()), app),
+            cwd=ROOT,
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield _url(listener)  # who connects before it has started waits in the backlog
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+@asynccontextmanager
 async def run_process(
     app: str, *, log: int | None = None
 ) -> AsyncIterator[tuple[str, psutil.Process]]:

@@ -1,5 +1,7 @@
 """The tree of errors is the one that is drawn, and each error makes a sentence."""
 
+import copy
+import pickle
 import re
 
 import pytest
@@ -98,6 +100,11 @@ SENTENCES = [
 ]
 
 
+def repickled(error: RoostError) -> object:
+    """What another process gets."""
+    return pickle.loads(pickle.dumps(error))
+
+
 def drawn_tree() -> dict[str, set[str]]:
     """Each error of the drawing with its parents: the one above it, and the one in brackets."""
     tree: dict[str, set[str]] = {"RoostError": {"Exception"}}
@@ -140,6 +147,17 @@ def test_all_errors_are_public():
 def test_an_error_makes_a_sentence(error, sentence):
     """``str()`` says what was expected and what came."""
     assert str(error) == sentence
+
+
+@pytest.mark.parametrize(("error", "sentence"), SENTENCES)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, repickled])
+def test_an_error_can_be_copied(error, sentence, duplicate):
+    """Task queues, and pools of processes, hand errors on: they lose nothing by it."""
+    copied = duplicate(error)
+
+    assert type(copied) is type(error)
+    assert str(copied) == sentence
+    assert vars(copied) == vars(error)
 
 
 def test_every_error_is_among_the_sentences():

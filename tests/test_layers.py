@@ -15,6 +15,7 @@ LAYERS = {
     "aliases": 0,
     "naming": 0,
     "strict_json": 0,
+    "logs": 0,
     "crdt": 1,
     "tracker": 2,
     "wire": 2,

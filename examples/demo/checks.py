@@ -6,6 +6,7 @@ an error reply, and nobody else anything.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
@@ -13,6 +14,16 @@ from roost import InvalidKey, JoinRefused, Presence, ReplyError
 
 Refusal: TypeAlias = type[JoinRefused] | type[ReplyError]
 
+JOINERS = frozenset("\u200c\u200d")
+INVISIBLE = {
+    "Cc",  # control characters
+    "Cf",  # what formats text, and turns its direction
+    "Cn",  # not assigned
+    "Co",  # private use
+    "Cs",  # halves of a pair
+    "Zl",  # the ends of lines
+    "Zp",  # and of paragraphs
+}
 MAX_NAME_LENGTH = 40  # characters, also of a browser's id
 MAX_MESSAGE_LENGTH = 500
 
@@ -38,11 +49,24 @@ def text(
 def key(values: Any, field: str, refusal: Refusal = JoinRefused) -> str:
     """Take a text that names somebody: it can be the key of a presence."""
     name = text(values, field, MAX_NAME_LENGTH, refusal)
+    if not is_legible(name):
+        raise refusal({"reason": f"The {field} has characters that can't be seen."})
     try:
         return Presence.check_key(name)
     except InvalidKey as error:
         reason = f"{name} is a {field} that JavaScript keeps for itself."
         raise refusal({"reason": reason}) from error
+
+
+def is_legible(name: str) -> bool:
+    """Whether a name looks like what it is: nothing in it is invisible, or turns text around.
+
+    What joins characters stays: families of emoji are made with it, and Persian words.
+    """
+    return all(
+        character in JOINERS or unicodedata.category(character) not in INVISIBLE
+        for character in name
+    ) and not JOINERS.issuperset(name)
 
 
 def choice(values: Any, field: str, choices: Collection[str]) -> str:

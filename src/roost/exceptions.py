@@ -30,7 +30,7 @@
         └── RemoteProtocolError              the other side's mistake
             └── InvalidMessage (ValueError)  a frame that can't be decoded
 
-Errors hold data; ``str()`` makes the sentence.
+Errors hold data; ``str()`` makes the sentence. They can be copied, and pickled.
 """
 
 from __future__ import annotations
@@ -274,6 +274,10 @@ class InvalidName(RoostError, ValueError):
         self.remedy = remedy
         self.max_size = max_size
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by ``__init__``: what it takes is in the attributes, and ``args`` has less.
+        return type(self).__new__, (type(self), *self.args), vars(self)
+
     def __str__(self) -> str:
         return self._with_remedy(f"{self.argument}: expected {self.expected}, got {self.got}")
 
@@ -353,6 +357,7 @@ class TopicFull(JoinRefused, ReplyError):
 
     def __init__(self, topic: str, key: str, max_members: int) -> None:
         super().__init__({"reason": "full", "max_members": max_members})
+        self.args = (topic, key, max_members)  # what a copy is made of
         self.topic = topic
         self.key = key
         self.max_members = max_members

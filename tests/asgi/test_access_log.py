@@ -36,3 +36,9 @@ def test_records_of_uvicorn():
 
     assert record.getMessage() == "client GET /?token=[FILTERED] 1.1 200"
     assert other.getMessage() == "hello"
+
+
+def test_a_query_that_is_no_text():
+    """A request may have any bytes in its query: they do not reach the terminal of who reads."""
+    assert mask_query("/x?a=\x1b[2K&token=1") == "/x?a=\\x1b[2K&token=[FILTERED]"
+    assert len(mask_query("/x?" + "a" * 100_000)) < 2_100

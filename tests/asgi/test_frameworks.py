@@ -1,4 +1,4 @@
-"""The endpoint in and around other people's frameworks, on two servers."""
+"""The endpoint in and around other people's frameworks, on three servers."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from roost import Channel, ConnectInfo, Endpoint, Socket, event
 from roost.asgi.types import ASGIApp
 from tests.clients import connect, refusal
-from tests.servers import StartFailed, run_hypercorn, run_uvicorn
+from tests.servers import StartFailed, run_daphne, run_hypercorn, run_uvicorn
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
@@ -197,7 +197,32 @@ async def test_around_django(around_django: Endpoint):
         assert (await http.get(f"{url}/other")).status_code == 404
 
 
-# On another server.
+async def test_a_path_twice(caplog: pytest.LogCaptureFixture):
+    """A socket at the path of its mount is at twice that path: the log says so, once."""
+    app = FastAPI()
+    app.mount("/socket", Endpoint({"/socket": UserSocket, "/admin": UserSocket}))
+    async with run_uvicorn(app) as url:
+        for _ in range(3):
+            assert (await refusal(url, "/socket")).status in (403, 404)
+
+    (message,) = [each for each in caplog.messages if "no socket" in each]
+    assert message == (
+        "no socket is at /socket/websocket: the paths of this endpoint are "
+        "/socket/socket/websocket, /socket/admin/websocket; they are relative to where it is "
+        "mounted: /socket, so take that off its own (refused 1 times)"
+    )
+
+
+async def test_a_path_that_is_none(caplog: pytest.LogCaptureFixture):
+    """Whoever asks for another path is told nothing, but the log names those that there are."""
+    async with run_uvicorn(Endpoint({"/socket": UserSocket})) as url:
+        assert (await refusal(url, "/other")).status == 404
+
+    (message,) = [each for each in caplog.messages if "no socket" in each]
+    assert "the paths of this endpoint are /socket/websocket (refused 1 times)" in message
+
+
+# On other servers.
 
 
 @pytest.mark.parametrize("root_path", ["", "/api"])
@@ -223,3 +248,19 @@ async def test_a_restart_on_hypercorn():
     for _ in range(2):
         async with asyncio.timeout(20), run_hypercorn(app) as url:
             await check(url, "/socket")
+
+
+async def test_on_daphne():
+    """It refuses the close codes that only servers send; the clients get others, and come back."""
+    async with (
+        run_daphne("tests.asgi.daphne_app:app") as url,
+        connect(url) as alice,
+        connect(url) as bob,
+    ):
+        await alice.join("room:1")
+        await alice.websocket.send("no message")
+        assert await alice.closed() == 4011
+
+        await bob.join("room:1")
+        await bob.push("room:1", "logout")
+        assert await bob.closed() == 4001

@@ -1,4 +1,4 @@
-"""What ends is freed at once: nothing is left for the garbage collector to find.
+"""What ends is freed at once: nothing of roost is left for the garbage collector to find.
 
 A server whose objects all live long collects seldom; until then garbage would be memory.
 """

@@ -41,9 +41,9 @@ def test_no_token_or_several(offered: list[str]):
     assert rest == [each for each in offered if each == "phoenix"]
 
 
-@pytest.mark.parametrize("encoded", ["!", "M", "MTIz\n", "_-8", "/w"])
+@pytest.mark.parametrize("encoded", ["!", "M", "MTIz\n", "_-8"])
 def test_tokens_that_are_none(encoded: str):
-    """What is not base64 of UTF-8 is refused."""
+    """What is not base64 is refused."""
     with pytest.raises(InvalidMessage):
         split_auth_token([PREFIX + encoded])
 

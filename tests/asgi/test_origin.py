@@ -95,6 +95,12 @@ def test_origins_without_a_host(check: CheckOrigin, origin: str):
         ("//*.foo.example.com", "http://bar.foo.example.com", True),
         ("//*.foo.example.com", "http://example.com", False),
         ("//*.foo.example.com", "http://bar.example.com", False),
+        ("https://example.com/", "https://example.com", True),
+        ("localhost:3000", "http://localhost:3000", True),
+        ("[::1]:3000", "http://[::1]:3000", True),
+        ("müller.example", "https://xn--mller-kva.example", True),
+        ("*.Müller.example", "https://www.xn--mller-kva.example", True),
+        ("https://münchen.example:81", "https://xn--mnchen-3ya.example:81", True),
     ],
 )
 def test_lists(entry: str, origin: str, is_allowed: bool):
@@ -149,11 +155,45 @@ def test_policies_are_separate():
     assert not second.allows(scope)
 
 
-@pytest.mark.parametrize("entry", ["", "//", "https://", "//host:port", "//[::1"])
-def test_entries_that_are_no_hosts(entry: str):
+@pytest.mark.parametrize("entry", ["", "//", "https://", "//host:port", "//[::1", None, b"a.com"])
+def test_entries_that_are_no_hosts(entry: Any):
     """They are refused where they are given."""
     with pytest.raises(ConfigurationError):
         OriginPolicy([entry])
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("*", "check_origin=False allows every host"),
+        ("https://*", "check_origin=False allows every host"),
+        ("*:443", "check_origin=False allows every host"),
+        ("app-*.example.com", "in front of a domain only"),
+        ("*example.com", "in front of a domain only"),
+        ("*.*.example.com", "in front of a domain only"),
+        ("example.*", "in front of a domain only"),
+        ("*://example.com", "has no host"),
+        ("null", "can only be allowed by a function"),
+        ("example.com/app", "a scheme, a host and a port"),
+        ("https://alice@example.com", "a scheme, a host and a port"),
+        ("exa mple.com", "characters that none may have"),
+        ("example..com", "characters that none may have"),
+        ("https://straße.example", "in the form xn--"),
+    ],
+)
+def test_entries_that_would_never_match(entry: str, reason: str):
+    """They are refused where they are given, with what to write instead."""
+    with pytest.raises(ConfigurationError, match=f"{reason}.*expected example.com"):
+        OriginPolicy([entry])
+
+
+def test_any_collection_of_hosts():
+    """A set of hosts is as good as a list; what is none of the forms is refused."""
+    assert OriginPolicy({"example.com"}).allows(websocket_scope({"origin": "http://example.com"}))
+    wrong: Any
+    for wrong in ("example.com", None, 1, iter(["example.com"])):
+        with pytest.raises(ConfigurationError, match="hosts must be a list"):
+            OriginPolicy(wrong)
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40))

@@ -99,6 +99,21 @@ async def tick() -> None:
 
 
 @virtually
+async def test_pings_and_pongs_of_a_client_keep_its_connection():
+    """They are signs of life like messages, as in Phoenix; plain ASGI does not tell of them."""
+    server = FakeServer(timeout=60.0)
+    serving = await server.serve()
+    for _ in range(3):
+        await asyncio.sleep(50)
+        server.receiver.sign_of_life_received()
+    assert not serving.done()
+
+    await serving
+    assert server.close_code == 1002
+    assert asyncio.get_running_loop().time() == pytest.approx(210, abs=31)
+
+
+@virtually
 async def test_one_write_for_each_tick():
     """Whatever their kind, the frames of a tick are written together and in order."""
     server = FakeServer()

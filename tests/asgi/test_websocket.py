@@ -21,6 +21,7 @@ class FakeServer:
         sent: What was sent to the client.
         may_write: Cleared while the client does not read.
         error: What a write raises.
+        refused_codes: Close codes that the server does not take.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -28,6 +29,7 @@ class FakeServer:
         self.may_write = asyncio.Event()
         self.may_write.set()
         self.error: Exception | None = None
+        self.refused_codes = range(0)
         self.counters: Counter[str] = Counter()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.transport = WebSocketTransport(
@@ -54,6 +56,8 @@ class FakeServer:
         await self.may_write.wait()
         if self.error is not None:
             raise self.error
+        if event.get("code") in self.refused_codes:
+            raise ValueError(f"invalid close code {event['code']}")
         self.sent.append(event.get("text") or event.get("bytes") or event["code"])
 
 
@@ -194,6 +198,74 @@ async def test_a_client_that_can_not_be_written_to():
 
     assert serving.done()
     assert EchoChannel.ended == ["closed"]
+
+
+@virtually
+async def test_a_middleware_that_breaks(caplog: pytest.LogCaptureFixture):
+    """Its exception is logged with its traceback, once, and the client is closed (1011)."""
+    server = FakeServer()
+    serving = await server.serve()
+    server.receive('["1","1","room:1","phx_join",{}]')
+    await tick()
+    server.sent.clear()
+    server.error = KeyError("type")
+    server.transport.write(text())
+    server.transport.write(text())
+    await tick()
+    server.error = None
+    await asyncio.sleep(1)
+
+    assert server.sent == [1011]
+    assert EchoChannel.ended == ["closed"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "sending to a client failed" in record.getMessage()
+    server.disconnect()
+    await serving
+
+
+@virtually
+async def test_a_middleware_that_breaks_everything(caplog: pytest.LogCaptureFixture):
+    """If even the close can't be sent the connection ends all the same."""
+    server = FakeServer()
+    server.error = FileNotFoundError("templates/frame.html")  # an OSError, and no client's
+    serving = await server.serve()
+    server.transport.write(text())
+
+    await serving
+
+    assert len(caplog.records) == 1
+    assert server.endings == 1
+
+
+@virtually
+async def test_a_server_that_tells_in_its_own_way(caplog: pytest.LogCaptureFixture):
+    """An exception before the disconnect event means that the client is gone, whatever it is."""
+    server = FakeServer()
+    serving = await server.serve()
+    server.error = RuntimeError("the connection is closed")
+    server.transport.write(text())
+    await tick()
+    server.disconnect()
+
+    await serving
+
+    assert caplog.records == []
+
+
+@virtually
+async def test_a_server_that_refuses_close_codes():
+    """It gets one for private use that says the same, and after which clients come back."""
+    for code in (1001, 1002, 1009, 1011, 1012, 1013):
+        server = FakeServer()
+        serving = await server.serve()
+        server.refused_codes = range(1001, 3000)
+        server.transport.close(code)
+        await tick()
+
+        assert server.sent == [code + 3000]
+        server.disconnect()
+        await serving
 
 
 @virtually

@@ -1058,3 +1058,43 @@ async def test_logs_may_be_turned_off(join: Join, caplog: pytest.LogCaptureFixtu
         room.push("ping")
 
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_a_log_of_what_clients_sent(join: Join, caplog: pytest.LogCaptureFixture):
+    """Each entry is bounded, and on its lines, whatever a client calls its topics and events."""
+
+    class RoomChannel(Channel):
+        def join(self, topic: str, params: Any) -> None:
+            if "refuse" in params:
+                raise JoinRefused
+
+        def handle_in(self, event: str, payload: Any) -> None:
+            pass
+
+    forged = "room:1\n2026-01-01 admin logged in"
+    large = {"password": "h1dden", "body": "x" * 200_000, "list": [[1] * 100] * 100}
+    with caplog.at_level(logging.DEBUG, "roost.channels"):
+        room = await join(RoomChannel, forged, large)
+        room.push("shout\nforged", large)
+        with pytest.raises(JoinRefused):
+            await join(RoomChannel, forged, {"refuse": True, **large})
+
+    assert [record.getMessage().count("\n") for record in caplog.records] == [1, 1, 1]
+    assert all(len(record.getMessage()) < 4_000 for record in caplog.records)
+    assert "h1dden" not in caplog.text
+
+
+async def test_a_crash_is_logged_with_its_client(
+    case: ChannelCase, caplog: pytest.LogCaptureFixture
+):
+    """The log says whose channel crashed, by the id of the socket."""
+
+    class RoomChannel(Channel):
+        @event("crash")
+        def crash(self, payload: Any) -> None:
+            raise LookupError
+
+    room = await case.client(Socket(), id="users:1").join("room:1", channel=RoomChannel)
+    room.push("crash")
+
+    assert caplog.messages[0].endswith("RoomChannel 'room:1'> crashed in a handler (users:1)")

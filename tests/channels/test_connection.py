@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -362,3 +365,151 @@ async def test_what_waits_has_a_size(case: ChannelCase):
     assert alice.frames[-1].text == (
         '["1","20","room:1","phx_reply",{"status":"ok","response":{}}]'
     )
+
+
+class Crowded:
+    """A client that joins many topics with large parameters.
+
+    Args:
+        case: Runs.
+        channel: Of all topics.
+    """
+
+    def __init__(self, case: ChannelCase, channel: type[Channel]) -> None:
+        self.client = FrameClient(case, {"room:*": channel}, V2Serializer)
+
+    def join(self, count: int, params: str, *, first: int = 0) -> list[str]:
+        """Join ``room:0`` and so on; returns the statuses of the replies."""
+        for number in range(first, first + count):
+            frame = f'["{number}","{number}","room:{number}","phx_join",{{"since":7,"x":{params}}}]'
+            self.client.connection.receive_frame(frame)
+        return self.statuses()
+
+    def receive(self, *fields: Any) -> list[str]:
+        """Send one message; returns the statuses of the replies."""
+        self.client.connection.receive_frame(json.dumps(fields))
+        return self.statuses()
+
+    def statuses(self) -> list[str]:
+        frames, self.client.frames = self.client.frames, []
+        payloads = [json.loads(frame.text)[4] for frame in frames]
+        return [payload["status"] for payload in payloads if "status" in payload]
+
+
+async def test_an_accepted_join_does_not_wait(case: ChannelCase):
+    """What channels were joined with does not count as waiting as long as they live."""
+    alice = Crowded(case, Channel)
+
+    assert alice.join(100, f'"{"x" * 90_000}"') == ["ok"] * 100
+    assert alice.receive(None, "1", "phoenix", "heartbeat", {}) == ["ok"]
+    assert alice.receive("7", "2", "room:7", "phx_leave", {}) == ["ok"]
+
+
+async def test_the_parameters_of_joins_are_bounded(case: ChannelCase):
+    """Past 16 MiB of parameters of its channels a client's joins are refused, and nothing else."""
+    alice = Crowded(case, Channel)
+
+    assert alice.join(20, f'"{"x" * 1_000_000}"') == ["ok"] * 16 + ["error"] * 4
+    assert case.endpoint.counters["inbound_full"] == 4
+    assert alice.receive("7", "2", "room:7", "phx_leave", {}) == ["ok"]
+    await ticks()
+    assert alice.join(8, f'"{"x" * 1_000_000}"')[-1] == "ok"
+
+
+async def test_the_decoded_parameters_of_a_join_go_with_its_decision(case: ChannelCase):
+    """They are kept as JSON: decoded, nested arrays take twenty times as much."""
+
+    class RoomChannel(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            await asyncio.sleep(0)
+
+    alice = Crowded(case, RoomChannel)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            alice.join(1, f"[{','.join(['[]'] * 30_000)}]", first=number)
+            await ticks()
+            assert alice.statuses() == ["ok"]
+        gc.collect()
+        held_size = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert held_size < 20 * 200_000
+    channel = alice.client.connection.runners[0].channel
+    assert channel.join_params["since"] == 7
+
+
+async def test_the_parameters_are_what_the_client_sent(case: ChannelCase):
+    """Whatever ``join`` makes of those that it is given."""
+
+    class RoomChannel(Channel):
+        def join(self, topic: str, params: Any) -> None:
+            params["since"] = object()
+            assert self.join_params == {"since": 7}
+
+    room = await case.client(Socket()).join("room:1", {"since": 7}, channel=RoomChannel)
+
+    assert room.channel.join_params == {"since": 7}
+
+
+async def test_who_waits_may_leave(case: ChannelCase):
+    """However much waits for handlers, heartbeats are answered and leaves are taken."""
+    may_end = asyncio.Event()
+
+    class RoomChannel(Channel):
+        @event("save")
+        async def save(self, payload: Any) -> None:
+            await may_end.wait()
+
+    alice = Crowded(case, RoomChannel)
+    alice.join(1, "1")
+    for number in range(9):
+        alice.receive("0", str(number), "room:0", "save", {"body": "x" * 1_000_000})
+    assert alice.receive("0", "9", "room:0", "save", {}) == ["error"]
+
+    assert alice.receive(None, "10", "phoenix", "heartbeat", {}) == ["ok"]
+    assert alice.receive("0", "11", "room:0", "heartbeat", {}) == ["error"]
+    alice.receive("0", "12", "room:0", "phx_leave", {})
+    may_end.set()
+    await ticks()
+    assert alice.statuses() == ["ok"]
+    assert alice.client.connection.runners == []
+
+
+async def test_what_waits_weighs_what_it_takes_decoded(case: ChannelCase):
+    """A text of brackets takes twenty times its size, and counts as such."""
+
+    class RoomChannel(Channel):
+        @event("save")
+        async def save(self, payload: Any) -> None:
+            await asyncio.Event().wait()
+
+    alice = Crowded(case, RoomChannel)
+    alice.join(1, "1")
+    refused = [
+        alice.receive("0", str(number), "room:0", "save", {"body": [[]] * 60_000})
+        for number in range(4)
+    ]
+
+    assert refused == [[], [], ["error"], ["error"]]
+
+
+async def test_a_ref_for_later_holds_no_payload(case: ChannelCase):
+    """A channel that answers later keeps the ref, and not the megabyte that came with it."""
+
+    class RoomChannel(Channel):
+        @event("save")
+        def save(self, payload: Any) -> None:
+            self.assigns.setdefault("refs", []).append(self.ref)
+
+    alice = Crowded(case, RoomChannel)
+    alice.join(1, "1")
+    for number in range(12):
+        statuses = alice.receive("0", str(number), "room:0", "save", {"body": "x" * 1_000_000})
+        assert statuses == []
+
+    (runner,) = alice.client.connection.runners
+    runner.channel.assigns["refs"][3].reply({})
+    assert alice.statuses() == ["ok"]

@@ -29,7 +29,9 @@ from tests.servers import run_uvicorn
 from tests.waiting import until
 
 GUIDE = Guide("cluster.md")
-URLS = sorted(set(re.findall(r"`((?:zenohs?|rediss?|unix|nats|tls)://[^`…]*)`", GUIDE.text)))
+URLS = sorted(
+    set(re.findall(r"`((?:zenohs?|rediss?|valkeys?|unix|nats|tls)://[^`…]*)`", GUIDE.text))
+)
 
 # The program.
 

@@ -157,6 +157,14 @@ async def test_portraits_are_served_as_images():
         ("room:lobby", {"name": ["Alice"]}, "The name is empty."),
         ("room:lobby", {"name": "o" * 41}, "The name is longer than 40 characters."),
         ("room:lobby", {"name": "__proto__"}, "JavaScript keeps for itself"),
+        ("room:lobby", {"name": "Ali\0ce"}, "characters that can't be seen"),
+        ("room:lobby", {"name": "\u202eecilA"}, "characters that can't be seen"),
+        ("room:lobby", {"name": "Alice\u200b"}, "characters that can't be seen"),
+        ("room:lobby", {"name": "Alice\nBob"}, "characters that can't be seen"),
+        ("room:lobby", {"name": "\u200d"}, "characters that can't be seen"),
+        ("board:main", {"name": "Ali\u2066ce"}, "characters that can't be seen"),
+        ("friends:me", {"name": "Alice", "friends": ["Bob\x7f"]}, "characters that can't be seen"),
+        ("visitors", {"id": "\0"}, "The id has characters that can't be seen."),
         ("room:cellar", {"name": "Alice"}, "There is no room cellar."),
         ("board:main", {"name": 7}, "The name is empty."),
         ("friends:me", {"name": "Alice"}, "The friends must be a list of names."),
@@ -284,3 +292,13 @@ def test_it_starts_as_make_demo_starts_it():
     )
 
     assert "/socket" in started.stdout, started.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "山田", "أحمد", "می‌خواهم", "\U0001f469\u200d\U0001f467 Ada", "O'Neil-Smith 2nd"]
+)
+async def test_names_of_the_world(case: ChannelCase, name: str):
+    """Whatever can be seen is a name, in any script."""
+    room = await enter(case, name)
+
+    assert name in await online.list(room.topic)

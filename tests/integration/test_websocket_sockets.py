@@ -77,11 +77,22 @@ async def test_subprotocols(caplog: pytest.LogCaptureFixture):
     assert "refused the subprotocols ['xmpp']" in caplog.text
 
 
+async def test_a_token_that_nobody_asked_for(caplog: pytest.LogCaptureFixture):
+    """What a client sends as authToken is in no log, also if the mount takes none."""
+    mount = Mount(EchoSocket, websocket=WebSocket(subprotocols=["sip"]))
+    async with run_uvicorn(Endpoint({"/socket": mount})) as url:
+        await refusal(url, subprotocols=["phoenix", "base64url.bearer.phx.MTIzNA"])
+
+    assert "['phoenix', 'base64url.bearer.phx.[FILTERED]']" in caplog.text
+    assert "MTIzNA" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("offered", "token"),
     [
         (["phoenix", "base64url.bearer.phx.MTIzNA"], "1234"),
         (["phoenix", "base64url.bearer.phx.4pyT"], "✓"),
+        (["phoenix", "base64url.bearer.phx.bfxsbGVy"], "müller"),  # btoa("müller")
         (["phoenix"], None),
         ([], None),
     ],

@@ -548,7 +548,7 @@ def test_too_much_that_waits_is_dropped_counted_and_logged_once(
 
     run_virtually(play())
     assert pubsub.counters["tracker_full"] == 3
-    assert caplog.messages == ["SlowJobs is too slow: dropped"]
+    assert caplog.messages == ["SlowJobs is too slow: dropped 1 diffs or messages"]
 
 
 def test_ten_thousand_diffs_and_messages_may_wait():

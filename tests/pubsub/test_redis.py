@@ -62,6 +62,17 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
     library = "redis"
     extra = "redis"
 
+    @pytest.mark.parametrize("options", ["?protocol=3", "?protocol=2"])
+    @pytest.mark.parametrize("scheme", ["redis", "valkey"])
+    async def test_urls_that_others_write(
+        self, engine: RedisEngine, scheme: str, options: str
+    ) -> None:
+        """Valkey's own scheme, and a version of the protocol, change nothing."""
+        url = engine.url().replace("redis", scheme) + options
+        one, two = (RedisAdapter(url) for _ in range(2))
+        async with self.running(one, two):
+            assert one.is_attached
+
     async def test_a_subscription_that_the_server_ends(self, engine: RedisEngine) -> None:
         """A server that ends our subscription alone found us too slow: counted, and made again."""
         async with self.running(*map(engine.adapter, ("alice", "bob"))) as (a, b):
@@ -182,6 +193,8 @@ async def _count_of_numsub(engine: RedisEngine) -> int:
         ("redis://127.0.0.1:port", {}),
         ("redis://127.0.0.1?socket_connect_timeout=soon", {}),
         ("redis://127.0.0.1", {"no_such_option": 1}),
+        ("redis://127.0.0.1?protocol=4", {}),
+        ("redis://127.0.0.1", {"protocol": "new"}),
     ],
 )
 def test_urls_and_options_that_can_not_work(url: str, options: dict[str, Any]):
@@ -195,6 +208,7 @@ def test_urls_and_options_that_can_not_work(url: str, options: dict[str, Any]):
     [
         ("rediss://alice:secret@10.0.0.5:6379/0?ssl_password=secret", "rediss://10.0.0.5:6379/0"),
         ("redis://:sec@ret@10.0.0.5", "redis://10.0.0.5"),
+        ("valkeys://:secret@10.0.0.5:6379", "valkeys://10.0.0.5:6379"),
         ("unix://alice:secret@/run/redis.sock?db=1", "unix:///run/redis.sock"),
     ],
 )

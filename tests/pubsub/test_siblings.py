@@ -58,15 +58,40 @@ def test_a_program_of_a_shell_has_no_manager():
     assert sibling_group() is None
 
 
-@pytest.mark.parametrize(
-    "module", ["uvicorn._subprocess", "hypercorn.asyncio.run", "granian.server.mp"]
-)
+@pytest.mark.parametrize("module", ["uvicorn._subprocess", "hypercorn.asyncio.run"])
 def test_a_server_of_multiprocessing_is_recognised(monkeypatch: pytest.MonkeyPatch, module: str):
     """Its workers run a function of the server, which knows how many there are."""
     fake_worker(monkeypatch, module, config=SimpleNamespace(workers=4))
 
     assert worker_manager() == WorkerManager(
         module.partition(".")[0], os.getppid(), started_at(os.getppid()) or "", 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "environ", "count"),
+    [
+        (["/venv/bin/python", "/venv/bin/granian", "--interface", "asgi", "app:app"], {}, 1),
+        (["/venv/bin/python", "-m", "granian", "--workers", "3", "app:app"], {}, 3),
+        (["granian", "--workers=2", "app:app"], {"GRANIAN_WORKERS": "4"}, 2),
+        (["granian", "app:app"], {"GRANIAN_WORKERS": "4"}, 4),
+        (["/venv/bin/granian --workers 3 app:app"], {}, 3),  # as ps tells it
+        (["granian", "app:app", "--workers"], {}, None),
+        (["python", "server.py"], {}, None),
+        ([""], {}, None),
+    ],
+)
+def test_the_number_of_workers_of_granian(
+    monkeypatch: pytest.MonkeyPatch, command: list[str], environ: dict[str, str], count: int | None
+):
+    """Its workers are not told; the command line of their parent is looked at, 1 by default."""
+    fake_worker(monkeypatch, "granian.server.mp")
+    monkeypatch.setattr(managers, "command_line", lambda pid: "\0".join(command))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert worker_manager() == WorkerManager(
+        "granian", os.getppid(), started_at(os.getppid()) or "", count
     )
 
 

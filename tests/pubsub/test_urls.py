@@ -53,6 +53,8 @@ def test_zenoh_by_its_scheme(url: str):
     [
         ("redis://db:6379", "roost.pubsub.redis", "RedisAdapter"),
         ("rediss://db:6379", "roost.pubsub.redis", "RedisAdapter"),
+        ("valkey://db:6379", "roost.pubsub.redis", "RedisAdapter"),
+        ("valkeys://db:6379", "roost.pubsub.redis", "RedisAdapter"),
         ("nats://one:4222,nats://two:4222", "roost.pubsub.nats", "NatsAdapter"),
         ("tls://one:4222", "roost.pubsub.nats", "NatsAdapter"),
     ],

@@ -82,14 +82,25 @@ def test_v1_writes_a_broadcast_without_a_ref():
 
 @pytest.mark.parametrize("payload", [b"x", bytearray(b"x"), memoryview(b"x")])
 def test_v1_has_no_binary_form(payload):
-    """Bytes can neither be written nor read in version 1."""
+    """Bytes can't be written in version 1, nor read as a payload."""
     for message in (Message(None, None, "t", "e", payload), Reply(None, "1", "t", "ok", payload)):
         with pytest.raises(UnsupportedPayload, match="version 1 can't carry bytes"):
             V1.encode(message)
     with pytest.raises(UnsupportedPayload, match="version 1 can't carry bytes"):
         V1.fastlane(Broadcast("t", "e", payload))
-    with pytest.raises(InvalidMessage, match="version 1 has no binary form"):
+    with pytest.raises(InvalidMessage, match="expected JSON"):
         V1.decode(b"\x00\x00\x00\x01\x01te")
+
+
+def test_v1_reads_json_in_a_binary_frame():
+    """Phoenix does not ask which kind of frame the JSON came in."""
+    data = '{"topic":"t","event":"e","payload":{"body":"é"},"ref":"1"}'
+
+    assert (
+        V1.decode(data.encode()) == V1.decode(data) == Message(None, "1", "t", "e", {"body": "é"})
+    )
+    with pytest.raises(InvalidMessage):
+        V1.decode(b'{"topic":"\xff","event":"e","payload":{},"ref":"1"}')
 
 
 @pytest.mark.parametrize("name", ["topic", "event", "payload", "ref"])

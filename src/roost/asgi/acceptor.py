@@ -17,12 +17,19 @@ from typing import Any
 
 from roost.asgi.drain import RESTART
 from roost.asgi.extension import take_from
-from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
+from roost.asgi.handshake import (
+    choose_subprotocol,
+    connect_info,
+    peer,
+    split_auth_token,
+    without_tokens,
+)
 from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.query import parse_query
 from roost.asgi.raw import RawTransport
 from roost.asgi.run import Run
+from roost.asgi.sending import close_websocket
 from roost.asgi.transport import ServerTransport
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.websocket import WebSocketTransport
@@ -60,6 +67,8 @@ class Acceptor:
     """
 
     def __init__(self, path: str, mount: Mount, check_origin: CheckOrigin) -> None:
+        if not path.startswith("/"):
+            raise ConfigurationError(f'the path {path!r} must begin with "/", as in "/{path}"')
         options = WebSocket() if isinstance(mount.websocket, bool) else mount.websocket
         check = check_origin if options.check_origin is None else options.check_origin
         if check is False and not options.check_csrf:
@@ -110,7 +119,7 @@ class Acceptor:
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         if run.is_ending:  # since the handshake began
-            await send({"type": "websocket.close", "code": RESTART, "reason": ""})
+            await close_websocket(send, RESTART)
             return
         transport: ServerTransport
         if (take := take_from(scope)) is not None:
@@ -133,6 +142,7 @@ class Acceptor:
             max_channels=self._max_channels,
             context=contextvars.copy_context(),
             socket_id=socket_id,
+            peer=peer(scope),
         )
         run.add(transport, self.mount.drainer)
         await transport.serve(connection)
@@ -147,8 +157,9 @@ class Acceptor:
         if not self._policy.allows(scope):
             logger.error(
                 "refused the origin %r: it is not among the hosts that may connect; allow it with "
-                "Endpoint(hosts=[…])",
+                "Endpoint(hosts=[…]) (%s)",
                 header(scope, b"origin"),
+                peer(scope),
             )
             raise _Denied(403)
         offered = list(scope.get("subprotocols") or ())
@@ -160,7 +171,11 @@ class Acceptor:
                 raise _Denied(400, str(error)) from error
         may_go_on, subprotocol = choose_subprotocol(offered, self._subprotocols)
         if not may_go_on:
-            logger.error("refused the subprotocols %r: none is configured", offered)
+            logger.error(
+                "refused the subprotocols %r: none is configured (%s)",
+                without_tokens(offered),
+                peer(scope),
+            )
             raise _Denied(403)
         info = connect_info(
             scope,
@@ -173,9 +188,10 @@ class Acceptor:
         serializer = negotiate(vsn, self._serializers)
         if serializer is None:
             logger.warning(
-                "refused protocol version %r: expected one like %s",
+                "refused protocol version %r: expected one like %s (%s)",
                 vsn,
                 " or ".join(each.version for each in self._serializers),
+                peer(scope),
             )
             raise _Denied(403)
         socket, socket_id = await self._connect(params, info, serializer, hub)
@@ -203,14 +219,18 @@ class Acceptor:
             handler = self._options.error_handler
             raise _Denied(*(handler(refused) if handler else (403, ""))) from refused
         except Exception as error:
-            logger.exception("connecting to %s failed", self.mount.socket.__qualname__)
+            name, client = self.mount.socket.__qualname__, peer(info.scope)
+            logger.exception("connecting to %s failed (%s)", name, client)
             raise _Denied(500) from error
         if socket_id is not None:
             try:
                 socket_id = hub.pubsub.name_limits.topic(socket_id, "id")
             except InvalidName as error:
                 logger.warning(
-                    "%s.id returned what is no topic: %s", self.mount.socket.__qualname__, error
+                    "%s.id returned what is no topic: %s (%s)",
+                    self.mount.socket.__qualname__,
+                    error,
+                    peer(info.scope),
                 )
                 raise _Denied(403) from error
         self._log("CONNECTED TO", params, serializer, hub, started_at)
@@ -228,12 +248,12 @@ class Acceptor:
         if level is not None and logger.isEnabledFor(level):
             logger.log(
                 level,
-                "%s %s in %.0fµs\n  Transport: websocket\n  Serializer: %s\n  Parameters: %r",
+                "%s %s in %.0fµs\n  Transport: websocket\n  Serializer: %s\n  Parameters: %s",
                 what,
                 self.mount.socket.__qualname__,
                 (time.perf_counter() - started_at) * 1e6,
                 serializer.__qualname__,
-                hub.parameter_filter(params),
+                hub.parameter_filter.show(params),
             )
 
 

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 from urllib.parse import unquote_plus
 
+from roost.logs import plain
 from roost.wire.filter import DEFAULT_NAMES, FILTERED
 
 __all__ = ["MaskParameters", "mask_query"]
@@ -16,12 +17,14 @@ _PATH: Final = 2  # uvicorn logs client, method, path with query, version, statu
 def mask_query(path: str) -> str:
     """Mask the values of parameters whose names contain ``token`` and the like.
 
+    What is not printable is escaped, and what is too long is cut, as in all logs of roost.
+
     Example:
         >>> mask_query("/socket/websocket?vsn=2.0.0&user_token=abc")
         '/socket/websocket?vsn=2.0.0&user_token=[FILTERED]'
     """
     base, mark, query = path.partition("?")
-    return base + mark + "&".join(map(_mask, query.split("&")))
+    return plain(base + mark + "&".join(map(_mask, query.split("&"))))
 
 
 def _mask(parameter: str) -> str:

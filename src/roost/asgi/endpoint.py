@@ -21,6 +21,7 @@ from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
+from roost.logs import Repeats, Shown
 from roost.naming import DEFAULT_LIMITS, NameLimits
 from roost.presence.presence import Presence
 from roost.presence.tracker import Tracker
@@ -65,7 +66,7 @@ class Endpoint:
         name_limits: How long topics, keys, events and statuses may be; with an explicit ``pubsub``,
             give it there.
         hosts: Hosts whose web pages may connect, for example ``["example.com", "*.example.org"]``;
-            by default the host that the request is for.
+            by default the host that the request is for. What would never match is refused.
         check_origin: False turns the check off; ``"conn"`` compares scheme and port too; a
             function decides by itself.
         filter_parameters: Parameters whose names contain one of these are masked in logs.
@@ -103,10 +104,18 @@ class Endpoint:
         if hosts is not None and check_origin is not True:
             raise ConfigurationError("give hosts or check_origin, not both")
         check = check_origin if hosts is None else hosts
+        if pubsub is not None and not isinstance(pubsub, PubSub):
+            raise ConfigurationError(f"pubsub={pubsub!r}: expected a PubSub, as in PubSub(url)")
         self.pubsub = pubsub or PubSub(
             encode_hook=encode_hook, name_limits=name_limits or DEFAULT_LIMITS
         )
         self._trackings: list[Tracking[Any]] = [*trackers, *presences]
+        for tracking in self._trackings:
+            if not isinstance(tracking, Tracking):
+                raise ConfigurationError(
+                    f"{tracking!r} is no presence and no tracker: expected instances, as in "
+                    "presences=[Online()]"
+                )
         self._app = app
         self._filter_parameters = filter_parameters
         self._health_path = health_path
@@ -121,6 +130,7 @@ class Endpoint:
         ]
         self._run: Run | None = None
         self._starting = LoopLock()
+        self._lost = Repeats()  # clients that asked for a path where no socket is
         self._stopped_on: asyncio.AbstractEventLoop | None = None  # the loop of the last run
 
     # Life.
@@ -229,10 +239,28 @@ class Endpoint:
         if self._app is not None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
+            self._warn_of_path(scope)
             await receive()
             await deny(scope, send, 404)
         else:
             await _respond(send, 404, "Not Found")
+
+    def _warn_of_path(self, scope: Scope) -> None:
+        """Say which paths there are: clients only see that they can't connect."""
+        root: str = scope.get("root_path", "").rstrip("/")
+        if not (count := self._lost.note(asyncio.get_running_loop().time())):
+            return
+        paths = ", ".join(f"{root}{acceptor.pattern}" for acceptor in self._acceptors) or "none"
+        hint = ""
+        if any(each.pattern.match(scope["path"]) is not None for each in self._acceptors):
+            hint = f"; they are relative to where it is mounted: {root}, so take that off its own"
+        logger.warning(
+            "no socket is at %s: the paths of this endpoint are %s%s (refused %d times)",
+            scope["path"],
+            Shown(paths),
+            Shown(hint),
+            count,
+        )
 
     async def _running(self) -> Run | None:
         """The run; the first connection starts one if no lifespan did. None after a stop."""

@@ -9,8 +9,9 @@ over, once it is accepted:
 From then on messages come by call, those that wait already within this one, and bytes that are
 framed already go straight to the transport.
 RFC 6455 stays the server's work: it checks what comes, answers pings and closes, and tells the
-receiver of nothing but messages. The application's coroutine may return before the connection ends,
-and so should it: a task with the calls of all middleware, waiting for nothing, takes kilobytes.
+receiver of messages, and by pings and pongs that the client is there. The application's coroutine
+may return before the connection ends, and so should it: a task with the calls of all middleware,
+waiting for nothing, takes kilobytes.
 
 Extensions survive mounts and middleware that copy the scope. What is written this way bypasses
 middleware that wraps ``send``, and what comes bypasses middleware that wraps ``receive``. What
@@ -34,6 +35,10 @@ class Receiver(Protocol):
 
     def message_received(self, data: str | bytes) -> None:
         """A message came: text as ``str``. None comes after ``connection_lost``."""
+        ...
+
+    def sign_of_life_received(self) -> None:
+        """A ping or a pong came: nothing is to be done about it, but the client is there."""
         ...
 
     def pause_writing(self) -> None:

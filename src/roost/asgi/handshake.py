@@ -13,8 +13,9 @@ from roost.asgi.origin import header
 from roost.asgi.types import Scope
 from roost.channels.socket import ConnectInfo
 from roost.exceptions import InvalidMessage
+from roost.wire.filter import FILTERED
 
-__all__ = ["choose_subprotocol", "connect_info", "split_auth_token"]
+__all__ = ["choose_subprotocol", "connect_info", "peer", "split_auth_token", "without_tokens"]
 
 _TOKEN_PREFIX: Final = "base64url.bearer.phx."
 _TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
@@ -24,10 +25,11 @@ def split_auth_token(offered: Sequence[str]) -> tuple[str | None, list[str]]:
     """Take the ``authToken`` of phoenix.js out of the offered subprotocols.
 
     Despite its name the prefix announces the standard base64 alphabet without padding, on both
-    sides. With none or several such entries there is no token.
+    sides. What is encoded is UTF-8, or else Latin-1: phoenix.js uses ``btoa``, which makes a byte
+    of each character. With none or several such entries there is no token.
 
     Raises:
-        InvalidMessage: The token is not base64 of UTF-8. (Phoenix answers 500 here, we 400.)
+        InvalidMessage: The token is not base64. (Phoenix answers 500 here, we 400.)
 
     Example:
         >>> split_auth_token(["phoenix", "base64url.bearer.phx.MTIzNA"])
@@ -39,9 +41,25 @@ def split_auth_token(offered: Sequence[str]) -> tuple[str | None, list[str]]:
         return None, rest
     encoded = tokens[0].removeprefix(_TOKEN_PREFIX)
     try:
-        return b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode(), rest
-    except (binascii.Error, UnicodeDecodeError) as error:
+        token = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except binascii.Error as error:
         raise InvalidMessage("an auth token in base64", str(error)) from error
+    try:
+        return token.decode(), rest
+    except UnicodeDecodeError:
+        return token.decode("latin-1"), rest
+
+
+def without_tokens(offered: Sequence[str]) -> list[str]:
+    """The offered subprotocols for a log: what is after the prefix of ``authToken`` is masked.
+
+    Example:
+        >>> without_tokens(["phoenix", "base64url.bearer.phx.MTIzNA"])
+        ['phoenix', 'base64url.bearer.phx.[FILTERED]']
+    """
+    return [
+        _TOKEN_PREFIX + FILTERED if each.startswith(_TOKEN_PREFIX) else each for each in offered
+    ]
 
 
 def choose_subprotocol(
@@ -86,6 +104,17 @@ def connect_info(
         session=_session(scope, params, options),
         scope=scope,
     )
+
+
+def peer(scope: Scope) -> str:
+    """The client's address, for logs; empty if the server does not tell.
+
+    Example:
+        >>> peer({"client": ("10.0.0.1", 5000)})
+        '10.0.0.1:5000'
+    """
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""
 
 
 def _uri(scope: Scope) -> dict[str, Any]:

@@ -69,6 +69,13 @@ class Mount:
     connect_info: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     drainer: DrainerLike = field(default=Drainer(), kw_only=True)
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.socket, type) and issubclass(self.socket, Socket)):
+            raise ConfigurationError(
+                f"{self.socket!r} can't be mounted: expected a subclass of Socket, the class "
+                "itself, or Mount(UserSocket, …)"
+            )
+
 
 class PathPattern:
     """A path whose ``:name`` segments are captured.
@@ -80,13 +87,15 @@ class PathPattern:
         {'var': '123'}
     """
 
-    __slots__ = ("_segments", "text")
+    __slots__ = ("_segments",)
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self._segments = _segments(text)
         if any(segment == ":" for segment in self._segments):
             raise ConfigurationError(f"{text!r} has a path segment without a name")
+
+    def __str__(self) -> str:
+        return "/" + "/".join(self._segments)
 
     def match(self, path: str) -> dict[str, str] | None:
         """The captured segments; None if the path is another one."""

@@ -6,8 +6,9 @@ keeps strangers' pages out. Clients that are no browsers send no origin, and pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+import re
+from collections.abc import Callable, Collection
+from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +19,10 @@ from roost.exceptions import ConfigurationError
 __all__ = ["CheckOrigin", "Origin", "OriginPolicy", "header"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+# What browsers encode as IDNA 2008 says, and Python's codec as the older version does: the German
+# sharp s, the Greek final sigma, and the joiners.
+_CHANGED_IN_2008: Final = frozenset("\u00df\u03c2\u200c\u200d")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -28,7 +33,7 @@ class Origin(msgspec.Struct, frozen=True):
     port: int | None
 
 
-CheckOrigin: TypeAlias = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
+CheckOrigin: TypeAlias = bool | Literal["conn"] | Collection[str] | Callable[[Origin], bool]
 """True: the request's own host; False: no check; ``"conn"``: scheme, host and port of the request;
 a list: hosts as in ``Endpoint(hosts=…)``; or a function of the origin."""
 
@@ -39,10 +44,10 @@ class OriginPolicy:
     Args:
         check: What is allowed; entries of a list are ``"example.com"``, ``"*.example.com"`` (any
             depth, and example.com itself), ``"//example.com:81"``, or ``"https://example.com"``,
-            which fixes the scheme and its default port.
+            which fixes the scheme and its default port. Hosts may be written in any script.
 
     Raises:
-        ConfigurationError: An entry has no host.
+        ConfigurationError: An entry is none of these, and would never match.
     """
 
     __slots__ = ("_check", "_entries")
@@ -50,10 +55,11 @@ class OriginPolicy:
     def __init__(self, check: CheckOrigin) -> None:
         self._check = check
         self._entries: list[Origin] = []
-        if isinstance(check, Sequence) and check != "conn":
-            if isinstance(check, str):
-                raise ConfigurationError(f"hosts must be a list, got {check!r}")
-            self._entries = [_entry(each) for each in check]
+        if isinstance(check, bool) or callable(check) or check == "conn":
+            return
+        if isinstance(check, str) or not isinstance(check, Collection):
+            raise ConfigurationError(f"hosts must be a list, got {check!r}")
+        self._entries = [_entry(each) for each in check]
 
     def allows(self, scope: Scope) -> bool:
         """Whether the request of ``scope`` may go on."""
@@ -98,17 +104,54 @@ def _own(scope: Scope) -> Origin:
     return _parse(f"{scheme}://{header(scope, b'host') or ''}")
 
 
-def _entry(text: str) -> Origin:
-    if "//" not in text:
-        text = f"//{text}"
+def _entry(text: object) -> Origin:
+    """An entry of a list; raises for what browsers never send, which would never match."""
+    if not isinstance(text, str):
+        raise _no_host(text, "it is no text")
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if "//" in text else f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{text!r} is not a host: {error}") from error
+        raise _no_host(text, f"it is not a host: {error}") from error
     if not host:
-        raise ConfigurationError(f"{text!r} has no host: expected //example.com or the like")
-    return Origin(parts.scheme or None, host, port or _DEFAULT_PORTS.get(parts.scheme))
+        raise _no_host(text, "it has no host")
+    if host == "null":
+        raise _no_host(
+            text, "pages without an origin can only be allowed by a function, as check_origin"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise _no_host(text, "an origin is a scheme, a host and a port")
+    if host == "*":
+        raise _no_host(text, "check_origin=False allows every host")
+    wildcard, dot, domain = host.rpartition("*.")
+    if "*" in domain or (dot and wildcard):
+        raise _no_host(text, "* stands for whole names in front of a domain only")
+    return Origin(
+        parts.scheme or None,
+        f"{dot}{_ascii(text, domain)}",
+        port or _DEFAULT_PORTS.get(parts.scheme),
+    )
+
+
+def _ascii(text: str, host: str) -> str:
+    """The host as browsers write it."""
+    if host.isascii():
+        if ":" not in host and not _HOST.fullmatch(host):  # with colons it is an IPv6 address
+            raise _no_host(text, "the host has characters that none may have")
+        return host
+    try:
+        if _CHANGED_IN_2008.isdisjoint(host):
+            return host.encode("idna").decode()
+    except UnicodeError:
+        pass
+    raise _no_host(text, "give the host in the form xn--…")
+
+
+def _no_host(text: object, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{text!r} can't be among the hosts that may connect: {reason}; expected example.com, "
+        "*.example.com, //example.com:81 or https://example.com"
+    )
 
 
 def _matches(entry: Origin, origin: Origin) -> bool:

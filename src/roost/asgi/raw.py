@@ -116,6 +116,9 @@ class RawTransport(ServerTransport):
     def message_received(self, data: str | bytes) -> None:
         self._receive(data)
 
+    def sign_of_life_received(self) -> None:
+        self._received_at = self._loop.time()
+
     def pause_writing(self) -> None:
         self._writing_since = self._loop.time()
         self._limit = self._options.max_outbound_size

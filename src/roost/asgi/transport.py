@@ -21,7 +21,7 @@ from roost.channels.connection import Connection
 from roost.exceptions import InvalidMessage
 from roost.wire.frame import Frame
 
-__all__ = ["BURST_FACTOR", "TURN_COUNT", "ServerTransport"]
+__all__ = ["BURST_FACTOR", "CLOSE_TIMEOUT", "INTERNAL_ERROR", "TURN_COUNT", "ServerTransport"]
 
 logger = logging.getLogger("roost.asgi")
 
@@ -133,7 +133,7 @@ class ServerTransport(ABC):
         except InvalidMessage as error:
             self._fail(INTERNAL_ERROR, str(error))
         except Exception:
-            logger.exception("handling a message failed")
+            logger.exception("handling a message failed (%s)", self._connection.client)
             self._fail(INTERNAL_ERROR, "handling a message failed")
 
     def _is_too_big(self, data: str | bytes) -> bool:
@@ -144,7 +144,8 @@ class ServerTransport(ABC):
         return isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit
 
     def _fail(self, code: int, reason: str) -> None:
-        logger.warning("closing a connection with %d: %s", code, reason)
+        client = "somebody" if self._connection is None else self._connection.client
+        logger.warning("closing a connection with %d: %s (%s)", code, reason, client)
         self.close(code)
         if self._connection is not None:
             self._connection.close("closed")

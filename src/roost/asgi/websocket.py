@@ -2,6 +2,10 @@
 
 The receive loop never waits for a handler or a write: a task writes what waits, which exists only
 while there is something to write.
+
+When ``send`` raises (``sending``) and the client is gone, the connection ends. If nobody says that
+it is, neither the exception nor, within a second, the server by its disconnect event, then
+something between us and the client is broken: that is logged, and costs the connection (1011).
 """
 
 from __future__ import annotations
@@ -10,9 +14,18 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from roost.asgi.mount import WebSocket
-from roost.asgi.transport import BURST_FACTOR, TURN_COUNT, ServerTransport
+from roost.asgi.sending import close_websocket, means_gone
+from roost.asgi.transport import (
+    BURST_FACTOR,
+    CLOSE_TIMEOUT,
+    INTERNAL_ERROR,
+    TURN_COUNT,
+    ServerTransport,
+)
 from roost.asgi.types import Receive, Send
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
@@ -20,6 +33,8 @@ from roost.wire.frame import Frame
 __all__ = ["WebSocketTransport"]
 
 logger = logging.getLogger("roost.asgi")
+
+DISCONNECT_TIMEOUT: Final = 1.0  # seconds for a server to say that a client is gone
 
 
 class WebSocketTransport(ServerTransport):
@@ -32,7 +47,15 @@ class WebSocketTransport(ServerTransport):
         on_end: Called once the connection is gone.
     """
 
-    __slots__ = ("_buffer", "_is_abandoned", "_receive_event", "_send", "_serving", "_writer")
+    __slots__ = (
+        "_buffer",
+        "_is_abandoned",
+        "_is_broken",
+        "_receive_event",
+        "_send",
+        "_serving",
+        "_writer",
+    )
 
     def __init__(
         self,
@@ -49,6 +72,7 @@ class WebSocketTransport(ServerTransport):
         self._buffer: deque[Frame] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._is_abandoned = False  # we stopped receiving
+        self._is_broken = False  # a send failed though the client may be there
 
     def write(self, frame: Frame) -> None:
         if not self._is_open or self._is_overrun:
@@ -116,15 +140,35 @@ class WebSocketTransport(ServerTransport):
                 else:
                     await send({"type": "websocket.send", "bytes": frame.data})
             if self._close_code is not None:
-                await send({"type": "websocket.close", "code": self._close_code, "reason": ""})
-        except Exception as error:  # servers raise all sorts of things when the client is gone
-            logger.debug("the client is gone: %r", error)
-            self._is_open = False
-            self._abandon()
+                await close_websocket(send, self._close_code)
+        except Exception as error:
+            self._sending_failed(error)
         finally:
             if self._writer is None or self._writer is asyncio.current_task():
                 self._writing_since = None
                 self._writer = None
+
+    def _sending_failed(self, error: Exception) -> None:
+        self._is_open = False
+        self._buffer.clear()
+        if means_gone(error):
+            logger.debug("the client is gone: %r", error)
+            self._abandon()
+        elif self._is_broken:
+            self._abandon()  # not even closing works
+        else:
+            self._is_broken = True
+            self._set_timer(DISCONNECT_TIMEOUT, partial(self._break, error))
+
+    def _break(self, error: Exception) -> None:
+        """The client is still there, but can't be sent anything."""
+        assert self._connection is not None
+        what = "sending to a client failed, in the server or a middleware: closing with %d (%s)"
+        logger.error(what, INTERNAL_ERROR, self._connection.client, exc_info=error)
+        self._close_code = INTERNAL_ERROR
+        self._start_to_close()
+        self._set_timer(CLOSE_TIMEOUT, self._abandon)
+        self._connection.close("closed")
 
     # Ending.
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from roost.aliases import EMPTY, Params, Payload
 from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.exceptions import ConfigurationError, ReplyError
 from roost.naming import configured_name
+from roost.pubsub.registry import Subscription
 from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from roost.channels.runner import ChannelRunner
     from roost.channels.socket import Socket
-    from roost.pubsub.registry import Subscription
-    from roost.wire.messages import Message
 
     Assigns = TypeVarWithDefault("Assigns", default=dict[str, Any])
 else:
@@ -75,13 +74,14 @@ def event(name: str, *, threaded: bool = False) -> Callable[[HandlerFunction], H
         ...         self.broadcast("shout", payload)
     """
 
+    name = _event_name("event", name)
+
     def declare(function: HandlerFunction) -> HandlerFunction:
         if threaded and inspect.iscoroutinefunction(function):
             raise ConfigurationError(f"{function.__qualname__} is async: it can't be threaded")
         _declare(function, _EVENT, Handler(name, function.__name__, threaded))
         return function
 
-    name = configured_name(name, "event")
     return declare
 
 
@@ -102,11 +102,12 @@ def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
         ...             self.push("shout", payload)
     """
 
+    name = _event_name("intercept", name)
+
     def declare(function: HandlerFunction) -> HandlerFunction:
         _declare(function, _INTERCEPT, Handler(name, function.__name__))
         return function
 
-    name = configured_name(name, "intercept")
     return declare
 
 
@@ -153,8 +154,9 @@ class Channel(Generic[Assigns]):
 
     topic: str
     assigns: Assigns
-    socket: Socket
-    _runner: ChannelRunner
+    if TYPE_CHECKING:  # their modules import this one
+        socket: Socket
+        _runner: ChannelRunner
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -334,7 +336,7 @@ class Channel(Generic[Assigns]):
 
     @property
     def join_params(self) -> Params:
-        """The client's join parameters, as ``join`` got them."""
+        """The client's join parameters as they came, decoded anew for each caller."""
         return self._runner.join_params
 
     @property
@@ -356,18 +358,32 @@ class Channel(Generic[Assigns]):
         return f"<{type(self).__qualname__} {getattr(self, 'topic', None)!r}>"
 
 
+class _Replier(Protocol):
+    def answer(self, ref: Any, status: Any, response: Any) -> None: ...
+
+
 class ReplyRef:
     """One message of the client, to be answered any number of times until the channel ends."""
 
-    __slots__ = ("_message", "_runner")
+    # Not the message: it may be kept for long, and the message's payload need not.
+    __slots__ = ("_ref", "_runner")
 
-    def __init__(self, runner: ChannelRunner, message: Message) -> None:
+    def __init__(self, runner: _Replier, ref: Any) -> None:
         self._runner = runner
-        self._message = message
+        self._ref = ref
 
     def reply(self, payload: Payload = EMPTY, *, status: str = "ok") -> None:
         """Answer it; raises as ``Channel.reply`` does."""
-        self._runner.answer(self._message, status, payload)
+        self._runner.answer(self._ref, status, payload)
+
+
+def _event_name(decorator: str, given: Any) -> str:
+    if inspect.isfunction(given):
+        raise ConfigurationError(
+            f"@{decorator}: expected text, got {given.__qualname__}: write "
+            f'@{decorator}("{given.__name__}"), with the event\'s name'
+        )
+    return configured_name(given, f"@{decorator}")
 
 
 def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:

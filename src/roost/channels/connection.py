@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from roost.aliases import EMPTY
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -17,7 +18,7 @@ from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
 from roost.exceptions import InvalidMessage, InvalidName, PayloadError
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import JOIN, Broadcast, Message, Outgoing, Reply
+from roost.wire.messages import HEARTBEAT, JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
 from roost.wire.protocol import (
     ConnectionProtocol,
     Deliver,
@@ -33,8 +34,10 @@ __all__ = ["Connection"]
 logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
-MAX_LOGGED_LENGTH = 200  # characters of a topic that a client made up
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
+MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
+# Bytes that decoding adds for a value, a list and an object: CPython's sizes, with their places.
+VALUE_SIZE, LIST_SIZE, OBJECT_SIZE = 48, 64, 184
 _OVERLOADED = {"reason": "overloaded"}
 DISCONNECTED = 1001  # close code after a ``disconnect`` broadcast; phoenix.js reconnects
 
@@ -59,6 +62,7 @@ class Connection:
         max_channels: Channels that the client may have at once.
         context: The context variables that handlers see.
         socket_id: Broadcasts of ``disconnect`` to this topic close the connection.
+        peer: Where the client is, for logs.
     """
 
     __slots__ = (
@@ -75,8 +79,10 @@ class Connection:
         "_told_topics",
         "context",
         "hub",
+        "peer",
         "serializer",
         "socket",
+        "socket_id",
         "transport",
     )
 
@@ -91,12 +97,15 @@ class Connection:
         max_channels: int,
         context: contextvars.Context,
         socket_id: str | None = None,
+        peer: str = "",
     ) -> None:
         self.hub = hub
         self.socket = socket
         self.transport = transport
         self.serializer = serializer
         self.context = context
+        self.socket_id = socket_id
+        self.peer = peer
         self._router = router
         self._limits = limits = hub.pubsub.name_limits
         # What is decoded of so few bytes has no name that is too long; -1: it may be anything.
@@ -129,18 +138,30 @@ class Connection:
         del decoded  # nobody but who handles it is to hold it
         if message is None:
             return
-        if self._held_size > MAX_HELD_SIZE:
+        if self._is_full_for(message, len(data)):
             self.hub.counters["inbound_full"] += 1
             self.send(Reply(message.join_ref, message.ref, message.topic, "error", _OVERLOADED))
             return
+        if message.event == LEAVE:  # nobody reads its payload, and it may wait however much does
+            message = Message(message.join_ref, message.ref, message.topic, LEAVE, EMPTY)
         self._take(message)
         handled = weakref.ref(message)
         del message
-        self._hold(handled(), len(data))
+        self._hold(handled(), data)
 
-    def _hold(self, message: Message | None, size: int) -> None:
+    def _is_full_for(self, message: Message, size: int) -> bool:
+        event = message.event
+        if event == JOIN:
+            size += sum([runner.params_size for runner in self._runners.values()])
+            return size > MAX_PARAMS_SIZE or self._held_size > MAX_HELD_SIZE
+        if self._held_size <= MAX_HELD_SIZE or event == LEAVE:  # which makes room
+            return False
+        return event != HEARTBEAT or message.topic != "phoenix"
+
+    def _hold(self, message: Message | None, data: str | bytes) -> None:
         """Count a message that waits for its channel, until it is handled and nobody holds it."""
         if message is not None:
+            size = _decoded_size(message, data)
             self._held_size += size
             held = _Held(message, self._release)
             held.size = size
@@ -240,6 +261,11 @@ class Connection:
             runner.end(reason)
 
     @property
+    def client(self) -> str:
+        """Who the client is, for logs: its socket's id, and its address."""
+        return " at ".join(filter(None, (self.socket_id, self.peer))) or "somebody"
+
+    @property
     def runners(self) -> list[ChannelRunner]:
         """The channels that have not ended."""
         return list(self._runners.values())
@@ -321,7 +347,7 @@ class Connection:
     def _refused(self, message: Message, reason: str) -> None:
         self._drop_lingering(message.topic)
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
-        logger.log(level, "refused to join %r: %s", message.topic[:MAX_LOGGED_LENGTH], reason)
+        logger.log(level, "refused to join %r: %s (%s)", message.topic, reason, self.client)
 
     def _drop_lingering(self, topic: str) -> None:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)
@@ -339,3 +365,12 @@ class Connection:
             self.transport.close(DISCONNECTED)
             # In a tick of its own: the broadcaster may be one of these channels.
             asyncio.get_running_loop().call_soon(self.close, "disconnected")
+
+
+def _decoded_size(message: Message, data: str | bytes) -> int:
+    """About the memory that a message takes: ``[[],[],…`` decodes to twenty times its text."""
+    if isinstance(message.payload, bytes):
+        return len(data)
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    values, lists, objects = map(text.count, ",[{")
+    return len(text) + VALUE_SIZE * values + LIST_SIZE * lists + OBJECT_SIZE * objects

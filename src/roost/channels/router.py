@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from roost.channels.channel import Channel
 from roost.channels.patterns import TopicPatterns
-
-if TYPE_CHECKING:
-    from roost.channels.channel import Channel
+from roost.exceptions import ConfigurationError
 
 __all__ = ["Route", "Router"]
 
@@ -26,13 +25,20 @@ class Route(msgspec.Struct, frozen=True):
     channel: type[Channel[Any]]
     assigns: Mapping[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.channel, type) and issubclass(self.channel, Channel)):
+            raise ConfigurationError(
+                f"{self.channel!r} can't serve a topic: expected a subclass of Channel, the class "
+                "itself"
+            )
+
 
 class Router(TopicPatterns[Route]):
     """Find the route of a topic among the channels of a socket.
 
     Example:
-        >>> Router({"room:*": Route(object)}).find("room:1")
-        Route(channel=<class 'object'>, assigns={})
+        >>> Router({"room:*": Route(Channel)}).find("room:1")
+        Route(channel=<class 'roost.channels.channel.Channel'>, assigns={})
     """
 
     __slots__ = ()

@@ -13,6 +13,10 @@ Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``
 - ended: the connection is told, in a tick of its own, so that a burst of joins and leaves costs
   ticks and not stack.
 
+What the client joined with is kept as JSON, and decoded when somebody asks for it. The join itself,
+like every message, is let go of as soon as it is handled: the connection counts what waits by what
+is held.
+
 A handler may finish when the connection ends, within ``shutdown_timeout``. A newer join cancels it
 at once, since the client has given up on it; so does the end of a join that is being decided.
 """
@@ -45,8 +49,8 @@ from roost.exceptions import (
 )
 from roost.naming import NameLimits
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import LEAVE, Broadcast, Message, Outgoing, Reply
-from roost.wire.payload import BYTES, JsonPayload
+from roost.wire.messages import JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
+from roost.wire.payload import BYTES, JsonPayload, keep
 from roost.wire.serializers import Serializer
 
 __all__ = ["ChannelHost", "ChannelRunner"]
@@ -69,6 +73,11 @@ class ChannelHost(Protocol):
     transport: Transport
     serializer: Serializer
     context: contextvars.Context
+
+    @property
+    def client(self) -> str:
+        """Who the client is, for logs."""
+        ...
 
     def send(self, message: Outgoing) -> None:
         """Write a message to the client; raises if it can't be encoded."""
@@ -110,6 +119,7 @@ class ChannelRunner:
     Attributes:
         join_ref: What the channel's pushes and replies carry: the join_ref of the join, or its ref
             if the client sent none.
+        params_size: Bytes that the join's parameters take as long as the channel lives.
         subscription: To the channel's own topic, from the accepted join until the end was reported.
     """
 
@@ -118,13 +128,16 @@ class ChannelRunner:
         "_channel_class",
         "_join",
         "_mailbox",
+        "_params",
         "_state",
         "_stop_reason",
         "channel",
         "channel_id",
         "host",
         "join_ref",
+        "params_size",
         "subscription",
+        "topic",
     )
 
     def __init__(
@@ -136,7 +149,10 @@ class ChannelRunner:
         self.host = host
         self.join_ref = join.ref if join.join_ref is None else join.join_ref
         self.subscription: Subscription | None = None
-        self._join = join
+        self.topic = join.topic
+        self._join: Message | None = join  # until it is decided
+        self._params: JsonPayload | bytes = b""  # kept once that has begun
+        self.params_size = 0
         self._state = _State.JOINING
         self._stop_reason: str | None = None
         self._mailbox = Mailbox(self, host.context, channel.max_mailbox_count)
@@ -144,16 +160,13 @@ class ChannelRunner:
         channel._runner = self
 
     @property
-    def topic(self) -> str:
-        return self._join.topic
-
-    @property
     def name_limits(self) -> NameLimits:
         return self.host.hub.pubsub.name_limits
 
     @property
     def join_params(self) -> Params:
-        params: Params = self._join.payload
+        kept: Any = self._params
+        params: Params = kept.decode() if isinstance(kept, JsonPayload) else kept
         return params
 
     @property
@@ -168,9 +181,12 @@ class ChannelRunner:
 
     def start(self) -> None:
         """Run ``join``."""
+        assert self._join is not None
         self._mailbox.deliver(self._run_join, self._join)
 
     def _run_join(self, join: Message) -> Any:
+        params = self._params = keep(join.payload)  # as it came: what join gets may be changed
+        self.params_size = len(params.encoded if isinstance(params, JsonPayload) else params)
         return self.channel.join(join.topic, join.payload)
 
     def _join_returned(self, result: Any) -> None:
@@ -193,6 +209,7 @@ class ChannelRunner:
         self.subscription = host.hub.pubsub.subscribe(self.topic, self._receive_broadcast, lane)
         self._state = _State.JOINED
         self._log_join("JOINED")
+        self._join = None
         if type(channel).after_join is not Channel.after_join:
             self._mailbox.post(_after_join, channel)
         host.join_succeeded(self, response)
@@ -210,8 +227,9 @@ class ChannelRunner:
 
     def _sendable(self, response: Any, status: str) -> Any:
         """The response of the join's reply, if it can be sent: the client must get an answer."""
-        join = self._join
         if isinstance(response, BYTES):
+            join = self._join
+            assert join is not None
             self.host.serializer.encode(
                 Reply(join.join_ref, join.ref, join.topic, status, response)
             )
@@ -303,7 +321,7 @@ class ChannelRunner:
         return self.channel.handle_info(info.message)
 
     def _leave(self, message: Message) -> None:
-        self.reply(message, "ok", {})
+        self.reply(message.ref, "ok", {})
         self._end("left")
 
     # How steps end (``MailboxHost``).
@@ -331,7 +349,7 @@ class ChannelRunner:
                 self._log_crash("while ending", error)
         elif isinstance(error, ReplyError) and isinstance(argument, Message):
             try:
-                self.reply(argument, "error", error.payload)
+                self.reply(argument.ref, "error", error.payload)
             except Exception as unsendable:
                 self._crash(unsendable)
             self.finished(argument, None)
@@ -342,10 +360,12 @@ class ChannelRunner:
         if isinstance(argument, Message) and argument.event == LEAVE:
             return  # no handler of the application: the collector, or the machine
         logger.warning(
-            "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded",
+            "%r held the event loop for %.0f ms, handling %s: make the handler async, or threaded "
+            "(%s)",
             self,
             duration * 1000,
             argument.event if isinstance(argument, Message | Broadcast) else "a message",
+            self.host.client,
         )
 
     def _answer(self, message: Message, result: Any) -> None:
@@ -354,7 +374,7 @@ class ChannelRunner:
                 f"the handler of {message.event!r} returned {type(result).__name__}: expected a "
                 "dict or bytes for a reply, or None for no reply"
             )
-        self.reply(message, "ok", result)
+        self.reply(message.ref, "ok", result)
 
     # Output.
 
@@ -374,23 +394,24 @@ class ChannelRunner:
         event = pubsub.name_limits.event(event)
         broadcast(pubsub, self.topic, event, payload, sender=sender)
 
-    def reply(self, message: Message, status: str, response: Any) -> None:
+    def reply(self, ref: Any, status: str, response: Any) -> None:
+        """Reply to the message of the client that has this ref."""
         self._check_sending("reply")
-        self.host.send(Reply(self.join_ref, message.ref, message.topic, status, response))
+        self.host.send(Reply(self.join_ref, ref, self.topic, status, response))
 
     def reply_to_current(self, status: str, response: Any) -> None:
         """Reply to the message being handled, whether it has a ref or not, as Phoenix does."""
-        self.answer(self._current_message(), status, response)
+        self.answer(self._current_message().ref, status, response)
 
-    def answer(self, message: Message, status: Any, response: Any) -> None:
+    def answer(self, ref: Any, status: Any, response: Any) -> None:
         """``reply``, with a status that the application gave."""
-        self.reply(message, self.name_limits.status(status), response)
+        self.reply(ref, self.name_limits.status(status), response)
 
     def reply_ref(self) -> ReplyRef:
         message = self._current_message()
         if message.ref is None:
             raise NoReplyRef(self.topic)
-        return ReplyRef(self, message)
+        return ReplyRef(self, message.ref)
 
     def _current_message(self) -> Message:
         if self._state is _State.JOINING:
@@ -398,7 +419,7 @@ class ChannelRunner:
         if self._state is _State.ENDED:
             raise ChannelClosed(self.topic)
         message = self._mailbox.current
-        if not isinstance(message, Message) or message is self._join:
+        if not isinstance(message, Message) or message.event == JOIN:
             raise NoReplyRef(self.topic)
         return message
 
@@ -538,7 +559,7 @@ class ChannelRunner:
                 _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
             for task in pending:
                 what = "gave up on a task that ignores cancellation"
-                logger.error("%r: %s: %r", self, what, task)
+                logger.error("%r: %s: %r (%s)", self, what, task, self.host.client)
         finally:
             self._terminate(reason, response)
 
@@ -560,7 +581,8 @@ class ChannelRunner:
         done, _ = await asyncio.wait({task}, timeout=self.channel.shutdown_timeout)
         if not done:
             timeout = self.channel.shutdown_timeout
-            logger.error("%r: cancelled terminate after %s s", self, timeout)
+            client = self.host.client
+            logger.error("%r: cancelled terminate after %s s (%s)", self, timeout, client)
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
         elif not task.cancelled() and (error := task.exception()) is not None:
@@ -593,26 +615,27 @@ class ChannelRunner:
     def _log_join(self, what: str) -> None:
         level = self.channel.log_join
         if level is not None and self._is_logged(level):
-            parameters = self.host.hub.parameter_filter(self._join.payload)
-            logger.log(level, "%s %s\n  Parameters: %r", what, self.topic, parameters)
+            assert self._join is not None
+            parameters = self.host.hub.parameter_filter.show(self._join.payload)
+            logger.log(level, "%s %s\n  Parameters: %s", what, self.topic, parameters)
 
     def _log_handle_in(self, message: Message) -> None:
         level = self.channel.log_handle_in
         if level is not None and self._is_logged(level):
             logger.log(
                 level,
-                "HANDLED %s INCOMING ON %s (%s)\n  Parameters: %r",
+                "HANDLED %s INCOMING ON %s (%s)\n  Parameters: %s",
                 message.event,
                 message.topic,
                 type(self.channel).__qualname__,
-                self.host.hub.parameter_filter(message.payload),
+                self.host.hub.parameter_filter.show(message.payload),
             )
 
     def _is_logged(self, level: int) -> bool:
         return logger.isEnabledFor(level) and not self.topic.startswith("phoenix")
 
     def _log_crash(self, where: str, error: BaseException) -> None:
-        logger.error("%r crashed %s", self, where, exc_info=error)
+        logger.error("%r crashed %s (%s)", self, where, self.host.client, exc_info=error)
 
     def __repr__(self) -> str:
         """Show it as its channel, which may be gone."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from roost.aliases import EMPTY, Params
+from roost.channels.channel import Channel
 from roost.channels.channel_presence import ChannelPresence, check_channel_presence
 from roost.channels.router import Route
 from roost.exceptions import InvalidKey
 from roost.naming import DEFAULT_LIMITS
 from roost.wire.protocol import MAX_CHANNELS
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
-
-if TYPE_CHECKING:
-    from roost.channels.channel import Channel
 
 __all__ = ["ConnectInfo", "Socket"]
 

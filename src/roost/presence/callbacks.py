@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Update
 from roost.presence.serial import Serial, Spawn
 
@@ -36,6 +38,7 @@ class Callbacks:
         self._presence = presence
         self._spawn = spawn
         self._counters = counters
+        self._dropped = Repeats()
         self._topics: dict[str, Serial] = {}  # those with something to call
 
     def note(self, change: Change) -> None:
@@ -51,9 +54,10 @@ class Callbacks:
             )
         if not serial.put(partial(self._call, change)):
             self._counters["callbacks_full"] += 1
-            if self._counters["callbacks_full"] == 1:
+            if dropped := self._dropped.note(asyncio.get_running_loop().time()):
                 name = type(self._presence).__qualname__
-                logger.error("the callbacks of %s are too slow for %r: dropped", name, topic)
+                what = "the callbacks of %s are too slow: dropped %d changes, the last of %r"
+                logger.error(what, name, dropped, topic)
 
     def flush(self) -> None:
         """Call now what is to be called; what is async still takes its time."""

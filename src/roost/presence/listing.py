@@ -20,6 +20,10 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
     Push it as ``presence_state`` and its bytes are written unchanged; look into it and they are
     decoded, once. Its order is that of the keys' arrival.
 
+    It is a mapping, and no dict, since a dict can't be lazy: ``encoded`` is its JSON, and what
+    wants a dict, as ``json.dumps`` does, gets ``dict(presences)``. A deep copy may be changed; a
+    pickle is for other processes, where it can be read.
+
     Attributes:
         topic: The topic.
         version: Counts the visible changes of this node; a later list has a higher one.
@@ -65,6 +69,15 @@ class PresenceList(JsonPayload, Mapping[str, Any]):
         if self._on_push is None:
             return super().pushed_as(subscription, event)
         return self._on_push(self, subscription, event)
+
+    def __copy__(self) -> PresenceList:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PresenceList:
+        return PresenceList(self.encoded, self.topic, self.version, self._on_push)
+
+    def __reduce__(self) -> tuple[type[PresenceList], tuple[bytes, str, int]]:
+        return PresenceList, (self.encoded, self.topic, self.version)
 
     def __repr__(self) -> str:
         return f"PresenceList({self._entries!r}, topic={self.topic!r}, version={self.version})"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from roost.aliases import Meta
-    from roost.presence.tracking import Tracking
+from roost.aliases import Meta
 
 __all__ = ["Lease", "Owner"]
 
@@ -21,6 +19,19 @@ class Owner(Protocol):
         ...
 
 
+class _Tracking(Protocol):
+    """Where a lease is tracked."""
+
+    def update(
+        self,
+        owner: Lease,
+        key: str | int,
+        meta: Meta | Callable[[dict[str, Any]], Meta],
+        *,
+        topic: str | None = None,
+    ) -> str: ...
+
+
 class Lease:
     """A presence without a client or task behind it; made by ``lease``.
 
@@ -29,7 +40,7 @@ class Lease:
         key: Who it is.
     """
 
-    def __init__(self, tracking: Tracking[Any], topic: str, key: str) -> None:
+    def __init__(self, tracking: _Tracking, topic: str, key: str) -> None:
         self.topic = topic
         self.key = key
         self._tracking = tracking

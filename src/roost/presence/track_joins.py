@@ -43,7 +43,7 @@ class TrackJoins:
             ``{"online_at": unix seconds}``.
 
     Raises:
-        ConfigurationError: An ``id`` that names no source.
+        ConfigurationError: An ``id`` that names no source, or no presence.
 
     Example:
         >>> online = Presence()
@@ -59,6 +59,11 @@ class TrackJoins:
         push_state: bool = False,
         meta: Callable[[Channel[Any]], Meta] | None = None,
     ) -> None:
+        if not isinstance(presence, Presence):
+            raise ConfigurationError(
+                f"{presence!r} can't track joins: expected an instance of Presence, as in "
+                "TrackJoins(online)"
+            )
         self.presence = presence
         self._find = id if callable(id) else _Finder(id)
         self._pushes_state = push_state

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from roost.aliases import Meta
 from roost.crdt.entry import Entry
+from roost.logs import Repeats
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.serial import Serial
@@ -136,6 +137,7 @@ class TrackerRun:
         self._tracker = tracker
         self._tasks = Tasks(self.loop)
         self._calls = Serial(self._tasks.spawn, self._log, max_count=MAX_WAITING)
+        self._dropped = Repeats()
         self._subscriptions: dict[str, Subscription] = {}
         self.owned.start()
 
@@ -171,8 +173,9 @@ class TrackerRun:
     def _put(self, call: Callable[[], Any]) -> None:
         if not self._calls.put(call):
             self.pubsub.counters["tracker_full"] += 1
-            if self.pubsub.counters["tracker_full"] == 1:
-                logger.error("%s is too slow: dropped", type(self._tracker).__qualname__)
+            if dropped := self._dropped.note(self.loop.time()):
+                name = type(self._tracker).__qualname__
+                logger.error("%s is too slow: dropped %d diffs or messages", name, dropped)
 
     def _log(self, error: BaseException) -> None:
         name = type(self._tracker).__qualname__

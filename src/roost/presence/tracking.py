@@ -213,8 +213,13 @@ class Tracking(ABC, Generic[Run]):
 
 def topic_of(owner: Owner, topic: str | None, limits: NameLimits) -> str:
     """The topic given, or else the owner's own."""
-    if topic is not None:
-        return limits.topic(topic)
     if isinstance(owner, Channel):
-        return owner.topic
-    raise TypeError(f"topic is needed: {type(owner).__name__} has no topic of its own")
+        return owner.topic if topic is None else limits.topic(topic)
+    if isinstance(owner, type) or not hasattr(owner, "add_done_callback"):
+        raise TypeError(
+            f"{owner!r} can't own a presence, since it does not tell when it ends: expected a "
+            "channel (self, in its methods), an asyncio.Task, or a lease; the key comes after it"
+        )
+    if topic is None:
+        raise TypeError(f"topic is needed: {type(owner).__name__} has no topic of its own")
+    return limits.topic(topic)

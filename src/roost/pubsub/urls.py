@@ -18,6 +18,8 @@ _ADAPTERS = {
     "zenohs": ("roost.pubsub.zenoh", "ZenohAdapter"),
     "redis": ("roost.pubsub.redis", "RedisAdapter"),
     "rediss": ("roost.pubsub.redis", "RedisAdapter"),
+    "valkey": ("roost.pubsub.redis", "RedisAdapter"),
+    "valkeys": ("roost.pubsub.redis", "RedisAdapter"),
     "unix": ("roost.pubsub.redis", "RedisAdapter"),  # what redis-py calls a socket's path
     "nats": ("roost.pubsub.nats", "NatsAdapter"),
     "tls": ("roost.pubsub.nats", "NatsAdapter"),  # what NATS itself calls it

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from roost.logs import Shown, show
+
 __all__ = ["FILTERED", "ParameterFilter"]
 
 FILTERED: Final = "[FILTERED]"
@@ -36,16 +38,24 @@ class ParameterFilter:
             return "…"
         if isinstance(value, Mapping):
             return {
-                key: FILTERED
-                if isinstance(key, str) and self._hides(key)
-                else FILTERED
-                if key == "value" and isinstance(item, str) and self._hides_in_query(item)
-                else self(item, _depth=_depth + 1)
-                for key, item in value.items()
+                key: self(self.mask(key, item), _depth=_depth + 1) for key, item in value.items()
             }
         if isinstance(value, list | tuple):
             return [self(item, _depth=_depth + 1) for item in value]
         return value
+
+    def mask(self, key: object, item: Any) -> Any:
+        """What to show of a parameter."""
+        if isinstance(key, str):
+            if self._hides(key):
+                return FILTERED
+            if key == "value" and isinstance(item, str) and self._hides_in_query(item):
+                return FILTERED
+        return item
+
+    def show(self, value: Any) -> Shown:
+        """Render ``value`` for a log line, of a bounded size, with the sensitive parts masked."""
+        return show(value, self.mask)
 
     def _hides(self, name: str) -> bool:
         lower = name.lower()

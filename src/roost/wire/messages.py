@@ -91,7 +91,7 @@ class Message(msgspec.Struct, frozen=True, weakref=True):
         """Show the message with passwords and tokens masked: messages end up in logs."""
         return (
             f"Message(join_ref={self.join_ref!r}, ref={self.ref!r}, topic={self.topic!r}, "
-            f"event={self.event!r}, payload={ParameterFilter()(self.payload)!r})"
+            f"event={self.event!r}, payload={ParameterFilter().show(self.payload)})"
         )
 
 

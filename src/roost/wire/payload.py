@@ -8,7 +8,7 @@ from typing import Any, Final
 from roost.exceptions import PayloadError
 from roost.strict_json import JsonEncoder, decode_json
 
-__all__ = ["BYTES", "JsonPayload", "prepare"]
+__all__ = ["BYTES", "JsonPayload", "keep", "prepare"]
 
 BYTES: Final = (bytes, bytearray, memoryview)
 """Payloads that go into binary frames."""
@@ -49,6 +49,24 @@ class JsonPayload:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoded!r})"
+
+
+def keep(payload: Any) -> JsonPayload | bytes:
+    """Make a payload that was decoded small: a client's megabyte may decode to twenty.
+
+    Example:
+        >>> keep({"since": 7})
+        JsonPayload(b'{"since":7}')
+    """
+    if isinstance(payload, bytes):
+        return payload
+    if type(payload) is dict and not payload:  # of most joins: all of them share one
+        return _NOTHING
+    return JsonPayload(_encoder.dump(payload))
+
+
+_NOTHING: Final = JsonPayload(b"{}")
+_encoder: Final = JsonEncoder()
 
 
 def prepare(payload: Any, encoder: JsonEncoder) -> JsonPayload | bytes:

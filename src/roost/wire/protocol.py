@@ -116,13 +116,29 @@ class _State(Enum):
 
 
 class _Slot:
-    __slots__ = ("channel_id", "join", "leave", "notices", "state", "stopped", "waiting")
+    # Of the join and the leave only what their answers need: a slot lives as long as its channel,
+    # and their payloads, whatever a client put there, need not.
+    __slots__ = (
+        "channel_id",
+        "has_left",
+        "join_ref",
+        "leave_ref",
+        "notices",
+        "ref",
+        "state",
+        "stopped",
+        "topic",
+        "waiting",
+    )
 
     def __init__(self, channel_id: int, join: Message, notices: tuple[Message, ...]) -> None:
         self.state = _State.JOINING
         self.channel_id = channel_id
-        self.join = join
-        self.leave: Message | None = None  # the first leave
+        self.topic = join.topic
+        self.join_ref = join.join_ref
+        self.ref = join.ref
+        self.has_left = False
+        self.leave_ref: Any = None  # of the first leave
         self.stopped = False  # by us: its end is told by a notice
         self.notices = notices  # ends of predecessors, to be told after this join's reply
         self.waiting: list[Message] | None = None  # once something waits
@@ -195,15 +211,15 @@ class ConnectionProtocol:
 
     def _receive_joined(self, slot: _Slot, message: Message) -> None:
         if message.event == JOIN:
-            has_left = slot.leave is not None  # it just did not get to it yet
-            self._stop(slot, StopReason.LEFT if has_left else StopReason.DUPLICATE_JOIN)
+            # If it has left it just did not get to it yet.
+            self._stop(slot, StopReason.LEFT if slot.has_left else StopReason.DUPLICATE_JOIN)
             self._wait(slot, message)
         elif _is_meant(message, slot):
             if message.event == LEAVE:
-                if slot.leave is not None:
+                if slot.has_left:
                     return  # it is leaving already, and Phoenix never answers the second one
                 slot.state = _State.LEAVING
-                slot.leave = message
+                _note_leave(slot, message)
             self._outputs.append(Deliver(slot.channel_id, message))
         # Else it is for a channel that is no more: dropped without a word, as in Phoenix.
 
@@ -212,7 +228,7 @@ class ConnectionProtocol:
             self._stop(slot, StopReason.DUPLICATE_JOIN)
             self._wait(slot, message)
         elif message.event == LEAVE and _is_meant(message, slot):
-            slot.leave = message
+            _note_leave(slot, message)
             self._stop(slot, StopReason.LEFT)
         else:
             self._wait(slot, message)
@@ -260,8 +276,8 @@ class ConnectionProtocol:
             if self._slot(channel_id, _State.JOINED, _State.LEAVING) is not None:
                 self.channel_crashed(channel_id)
             return
-        if slot.stopped and slot.leave is not None:
-            self._reply(slot.leave, "ok", {}, join_ref=slot.join.join_ref)
+        if slot.stopped and slot.has_left:
+            self._outputs.append(Reply(slot.join_ref, slot.leave_ref, slot.topic, "ok", {}))
             self._outputs.extend((*slot.notices, _notice(slot, CLOSE, {})))
             slot.notices = ()
         elif slot.stopped:
@@ -308,12 +324,12 @@ class ConnectionProtocol:
         self._outputs.append(StopChannel(slot.channel_id, reason))
 
     def _answer_join(self, slot: _Slot, status: str, response: Any) -> None:
-        self._reply(slot.join, status, response, join_ref=slot.join.join_ref)
+        self._outputs.append(Reply(slot.join_ref, slot.ref, slot.topic, status, response))
         self._outputs.extend(slot.notices)
         slot.notices = ()
 
     def _free(self, slot: _Slot) -> None:
-        del self._slots[slot.join.topic]
+        del self._slots[slot.topic]
         del self._topics[slot.channel_id]
         self._release(slot)
 
@@ -351,7 +367,7 @@ class ConnectionProtocol:
 
 def _is_meant(message: Message, slot: _Slot) -> bool:
     """Whether a message is for this channel, and not for one before it."""
-    join_ref = slot.join.join_ref
+    join_ref = slot.join_ref
     # 1 and true are the same to Python, and not on the wire.
     return message.join_ref is None or (
         message.join_ref == join_ref and type(message.join_ref) is type(join_ref)
@@ -360,5 +376,10 @@ def _is_meant(message: Message, slot: _Slot) -> bool:
 
 def _notice(slot: _Slot, event: str, payload: dict[str, str]) -> Message:
     """``phx_close`` and ``phx_error`` carry the join_ref in both places."""
-    join_ref = slot.join.join_ref
-    return Message(join_ref, join_ref, slot.join.topic, event, payload)
+    join_ref = slot.join_ref
+    return Message(join_ref, join_ref, slot.topic, event, payload)
+
+
+def _note_leave(slot: _Slot, leave: Message) -> None:
+    slot.has_left = True
+    slot.leave_ref = leave.ref

@@ -126,7 +126,7 @@ class V2Serializer:
 
 
 class V1Serializer:
-    """Version 1.0: a JSON object with topic, event, payload and ref; text only.
+    """Version 1.0: a JSON object with topic, event, payload and ref; it can't carry bytes.
 
     Example:
         >>> v1 = V1Serializer(JsonEncoder())
@@ -152,9 +152,7 @@ class V1Serializer:
         return self._text(broadcast.topic, broadcast.event, payload, None)
 
     def decode(self, data: str | bytes) -> Message:
-        if isinstance(data, bytes):
-            raise InvalidMessage("a text frame: version 1 has no binary form")
-        fields = _decode_text(data)
+        fields = _decode_text(data)  # of a binary frame, too: Phoenix reads JSON there as well
         if type(fields) is not dict:
             raise InvalidMessage("a JSON object (a map)", _kind(fields))
         return Message.from_map(fields)
@@ -208,7 +206,7 @@ def _object(payload: Any, encoder: JsonEncoder) -> Any:
     raise PayloadError(f"a payload must be a JSON object or bytes, got {type(payload).__name__}")
 
 
-def _decode_text(data: str) -> Any:
+def _decode_text(data: str | bytes) -> Any:
     try:
         return decode_json(data)
     except DECODE_ERRORS as error:

@@ -29,12 +29,14 @@ class Stage:
     Attributes:
         told: What the receiver was told, in order.
         taken: The server's end, once it was taken over.
+        signs_of_life: How many it was told of.
     """
 
     def __init__(self, *, waits_for: int = 0) -> None:
         self.told: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self.taken: asyncio.Future[TakenWebSocket] = asyncio.get_running_loop().create_future()
         self.may_take = asyncio.Event()
+        self.signs_of_life = 0
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "websocket"
@@ -53,6 +55,9 @@ class Stage:
 
     def message_received(self, data: str | bytes) -> None:
         self.told.put_nowait(("message", data))
+
+    def sign_of_life_received(self) -> None:
+        self.signs_of_life += 1
 
     def pause_writing(self) -> None:
         self.told.put_nowait(("pause",))
@@ -123,6 +128,9 @@ async def test_messages_and_writes():
         await wire.say(frame(TEXT, "é".encode()), frame(PING, b"x"), frame(BINARY, b"\x00"))
         assert [await stage.hear(), await stage.hear()] == [("message", "é"), ("message", b"\x00")]
         assert await wire.hear() == Heard(PONG, b"x")
+        await wire.say(frame(PONG, b"unasked"), frame(TEXT, b"hi"))
+        assert await stage.hear() == ("message", "hi")
+        assert stage.signs_of_life == 2
 
         taken.write(HI + HI)
         assert [await wire.hear(), await wire.hear()] == [Heard(TEXT, b"hi")] * 2

@@ -113,6 +113,9 @@ class Application:
             self._put({"type": "websocket.receive", **kind})
             self._protocol.pause_reading()
 
+    def sign_of_life_received(self) -> None:
+        pass  # plain ASGI has no event for it
+
     def pause_writing(self) -> None:
         if self._writable is None:
             self._writable = asyncio.get_running_loop().create_future()

@@ -272,8 +272,10 @@ class Protocol(PacedProtocol):
                 return
             if message is not None:
                 self._receiver.message_received(message)
-        elif frame.opcode is Opcode.PONG and self._keepalive is not None:
-            self._keepalive.pong_received(bytes(frame.data))
+        elif frame.opcode in (Opcode.PING, Opcode.PONG):
+            self._receiver.sign_of_life_received()
+            if frame.opcode is Opcode.PONG and self._keepalive is not None:
+                self._keepalive.pong_received(bytes(frame.data))
 
     # Writing, and the end.
 

@@ -33,8 +33,9 @@ class RedisAdapter(BrokerAdapter):
 
     Args:
         url: ``redis://user:password@host:6379``, ``rediss://…`` for TLS, or
-            ``unix:///path/of/socket``; ``namespace=`` and options of redis-py may follow as query
-            parameters.
+            ``unix:///path/of/socket``; ``valkey`` and ``valkeys`` are the same as ``redis`` and
+            ``rediss``. ``namespace=`` and options of redis-py may follow as query parameters.
+            ``protocol=`` makes no difference: 2 is spoken, which every server understands.
         node_name: Name of the node; by default unique.
         namespace: Keeps apps on one server apart: letters, digits, ``-`` and ``_``; the URL's
             comes first.
@@ -66,7 +67,7 @@ class RedisAdapter(BrokerAdapter):
             raise ConfigurationError(
                 'RedisAdapter needs redis-py: pip install "roost[redis]"'
             ) from error
-        url, given = take_parameters(url, {"namespace"})
+        url, given = take_parameters(url, {"namespace", "protocol"})
         super().__init__(
             _without_credentials(url),
             node_name=node_name,
@@ -76,7 +77,8 @@ class RedisAdapter(BrokerAdapter):
         )
         self._library = connection
         try:
-            self._pool = connection.make_pool(url, options)
+            _check_protocol(options.pop("protocol", given.get("protocol", 2)))
+            self._pool = connection.make_pool(_of_redis(url), options)
         except (ValueError, TypeError) as error:  # of the URL, of an option
             raise ConfigurationError(f"a Redis URL or option that can't work: {error}") from error
 
@@ -87,6 +89,18 @@ class RedisAdapter(BrokerAdapter):
 
     def _explain(self, error: BaseException) -> str | None:
         return connection_reason(error) or self._library.explain(error)
+
+
+def _check_protocol(version: object) -> None:
+    if str(version) not in {"2", "3"}:
+        raise ValueError(f"protocol={version}: expected 2 or 3")
+
+
+def _of_redis(url: str) -> str:
+    """The URL as redis-py knows it."""
+    scheme, separator, rest = url.partition("://")
+    known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme.lower(), scheme)
+    return f"{known}{separator}{rest}"
 
 
 def _without_credentials(url: str) -> str:

@@ -33,7 +33,7 @@ def make_pool(url: str, options: Mapping[str, Any]) -> ConnectionPool:
     """
     pool: ConnectionPool = ConnectionPool.from_url(
         url,
-        # Version 2 of the protocol is what every server speaks.
+        # Version 2 of the protocol is what every server speaks; 3 hands messages over otherwise.
         **{"protocol": 2, "socket_timeout": None, "retry": Retry(NoBackoff(), 0), **options},
     )
     _make_connection(pool)

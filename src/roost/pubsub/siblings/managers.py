@@ -5,7 +5,8 @@ process whose parent is anything else, a shell above all, has strangers for sibl
 taken for a worker. So each manager is recognised by what only its workers have:
 
 * uvicorn, hypercorn and granian start workers through ``multiprocessing``, with a function of
-  their own as what the process runs; it comes with the server's configuration.
+  their own as what the process runs; it comes with the server's configuration. Only granian's
+  comes without, so that the number of workers is read off the parent's command line.
 * gunicorn forks: ``SERVER_SOFTWARE`` is set, its arbiter is loaded, and the parent runs the same
   command line as we do. The arbiter itself, where ``--preload`` imports the application, has a
   shell or an init for a parent, with another command line.
@@ -74,6 +75,8 @@ def _by_target() -> tuple[str, int | None] | None:
         return None
     given: Mapping[str, Any] = getattr(process, "_kwargs", None) or {}
     config = given.get("config")
+    if server == "granian":
+        return server, _granian_worker_count(command_line(os.getppid()), os.environ)
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False):
         return None
     count = getattr(config, "workers", None)
@@ -93,6 +96,28 @@ def _by_fork() -> tuple[str, int | None] | None:
     if ours != parents and not renamed:
         return None
     return "gunicorn", _gunicorn_worker_count(sys.argv[1:], os.environ)
+
+
+def _granian_worker_count(parents: str, environ: Mapping[str, str]) -> int | None:
+    """What the manager's command line or the environment says; None if a program embeds it."""
+    words = parents.split("\0" if "\0" in parents else None)  # ``ps`` puts spaces between them
+    places = [place for place, word in enumerate(words) if _is_granian(word)]
+    if not places:
+        return None
+    options = words[places[0] + 1 :]
+    value = environ.get("GRANIAN_WORKERS", "1")
+    for word, following in itertools.pairwise([*options, ""]):
+        if word == "--workers":
+            value = following
+        elif word.startswith("--workers="):
+            value = word.removeprefix("--workers=")
+    return int(value) if value.isdecimal() else None
+
+
+def _is_granian(word: str) -> bool:
+    """``granian``, or the path of it, or of what ``python -m granian`` runs."""
+    path = Path(word)
+    return path.name == "granian" or path.parts[-2:] == ("granian", "__main__.py")
 
 
 def _gunicorn_worker_count(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:

@@ -17,8 +17,11 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
+
+from roost.logs import Repeats
 
 __all__ = ["Inbox", "Outbox"]
 
@@ -65,6 +68,7 @@ class Outbox(threading.Thread):
         self._sent_size = 0  # bytes that the thread ever sent
         self._numbers: Counter[str | None] = Counter()
         self._is_abandoned = False
+        self._failed = Repeats()
 
     def put(self, node_name: str | None, data: bytes) -> None:
         """Queue a message; at the bound it is dropped. For the loop's thread."""
@@ -119,8 +123,10 @@ class Outbox(threading.Thread):
             self._send(node_name, b"".join(parts))
         except Exception as error:  # of the engine; the next may go better
             self._counters["send_failed"] += len(messages)
-            if self._counters["send_failed"] == len(messages):
-                logger.warning("zenoh could not send a message: %s", error)
+            if failed := self._failed.note(time.monotonic(), len(messages)):
+                who = "all other nodes" if node_name is None else node_name
+                what = "zenoh could not send %d messages, the last of them to %s: %s"
+                logger.warning(what, failed, who, error)
 
 
 def _unpack(parcel: bytes) -> list[bytes] | None:
