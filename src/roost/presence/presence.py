@@ -191,7 +191,7 @@ class Presence(Tracking[PresenceRun]):
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.
         """
-        run = self._current()
+        run = self._here("track")
         if meta is None:
             meta = {"online_at": int(time.time())}
         return run.track(owner, topic_of(owner, topic), self.check_key(key), meta, hidden=hidden)
@@ -202,7 +202,7 @@ class Presence(Tracking[PresenceRun]):
         Raises:
             NotTracked: The owner does not track this key in this topic.
         """
-        return self._current().hide(owner, topic_of(owner, topic), self.check_key(key))
+        return self._here("hide").hide(owner, topic_of(owner, topic), self.check_key(key))
 
     def show(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
         """Put a hidden presence into the lists and counts, for which it joins; return its ref.
@@ -211,7 +211,7 @@ class Presence(Tracking[PresenceRun]):
             NotTracked: The owner does not track this key in this topic.
             TopicFull: The topic's policy admits no further key.
         """
-        return self._current().show(owner, topic_of(owner, topic), self.check_key(key))
+        return self._here("show").show(owner, topic_of(owner, topic), self.check_key(key))
 
     async def enter(
         self,
@@ -239,7 +239,7 @@ class Presence(Tracking[PresenceRun]):
             InvalidKey, PayloadError, TopicFull, ChannelClosed, NotStarted: As ``track``.
             NotJoined: The join was not accepted yet.
         """
-        run = self._current()
+        run = self._here("enter")
         if not run.tracks(channel, channel.topic, self.check_key(key)):
             self.track(channel, key, meta, hidden=hidden)
         return await run.push_list(channel)
@@ -253,7 +253,7 @@ class Presence(Tracking[PresenceRun]):
             NotJoined: The join was not accepted yet; call it in ``after_join``.
             ChannelClosed: The channel has ended.
         """
-        return await self._current().push_list(channel)
+        return await self._here("push_state").push_list(channel)
 
     # Reading.
 
@@ -263,26 +263,26 @@ class Presence(Tracking[PresenceRun]):
         Args:
             where: A topic, or a channel for its topic.
         """
-        return await self._current().list(_where(where))
+        return await self._here("list").list(_where(where))
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:
         """The entry of one key, after ``fetch``; None if it is not there. O(1) without fetch."""
-        return await self._current().get_by_key(_where(where), self.check_key(key))
+        return await self._here("get_by_key").get_by_key(_where(where), self.check_key(key))
 
     def count_users(self, where: str | Channel[Any]) -> int:
         """How many keys are in a topic. O(1)."""
-        return self._current().tracker.count_keys(_where(where))
+        return self._here("count_users").tracker.count_keys(_where(where))
 
     def count_connections(self, where: str | Channel[Any]) -> int:
         """How many presences are in a topic. O(1)."""
-        return self._current().tracker.count_entries(_where(where))
+        return self._here("count_connections").tracker.count_entries(_where(where))
 
     def list_hidden(self, where: str | Channel[Any]) -> Presences:
         """Those who hide in a topic: key → ``{"metas": [...]}``, without ``fetch``.
 
         It is for the server's eyes; no client is ever told.
         """
-        return self._current().list_hidden(_where(where))
+        return self._here("list_hidden").list_hidden(_where(where))
 
     def online(self, keys: Collection[str | int]) -> set[str]:
         """Those of ``keys`` that are anywhere, whatever the topic. O(number of keys asked for).
@@ -292,7 +292,7 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``friends = online.online(friend_ids)``
         """
-        return self._current().online(_checked_keys(keys))
+        return self._here("online").online(_checked_keys(keys))
 
     async def last_seen(self, keys: Collection[str | int]) -> dict[str, float]:
         """When keys were last seen in any topic, in unix seconds; unknown ones are missing.
@@ -304,7 +304,7 @@ class Presence(Tracking[PresenceRun]):
             ConfigurationError: There is no ``last_seen_store``.
             Exception: What the store raises.
         """
-        return await self._current().last_seen(set(_checked_keys(keys)))
+        return await self._here("last_seen").last_seen(set(_checked_keys(keys)))
 
     def watch(self, of: str | Collection[str | int]) -> Watch:
         """Watch a topic, or people wherever they are: who is there, and what changes from then on.
@@ -320,14 +320,14 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``async with online.watch(friend_ids) as watch: async for change in watch: …``
         """
-        run = self._current()
+        run = self._here("watch")
         if isinstance(of, str):
             return run.watch(of)
         return run.watch(frozenset(self.check_key(key) for key in of))
 
     async def settled(self) -> None:
         """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
-        await self._current().settled()
+        await self._here("settled").settled()
 
     @staticmethod
     def check_key(key: str | int) -> str:

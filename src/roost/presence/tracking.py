@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from roost.aliases import Meta
 from roost.channels.channel import Channel
+from roost.channels.tasks import to_the_end
 from roost.exceptions import ConfigurationError, InvalidKey, NotStarted
 from roost.presence.owner import Lease, Owner
 from roost.pubsub.loop_lock import LoopLock
@@ -30,7 +32,17 @@ class TrackingRun(Protocol):
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str: ...
-    async def stop(self) -> None: ...
+    def stop(self, asked_by: asyncio.Task[Any] | None) -> None:
+        """Do nothing more, and cancel what runs.
+
+        Args:
+            asked_by: Whose ``stop`` it is, which may be a callback itself: it goes on.
+        """
+        ...
+
+    async def stopped(self) -> None:
+        """Wait for the end of what was cancelled, for a bounded time."""
+        ...
 
 
 Run = TypeVar("Run", bound=TrackingRun)
@@ -74,14 +86,15 @@ class Tracking(ABC, Generic[Run]):
             PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             ChannelClosed: The channel has ended.
             NotStarted: It is not running.
+            WrongThread: Not on the thread of its event loop; as all that follows.
         """
-        run = self._current()
+        run = self._here("track")
         meta = {} if meta is None else meta
         return run.track(owner, topic_of(owner, topic), self.check_key(key), meta)
 
     def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
         """Let a presence leave; nothing happens if there is none."""
-        self._current().untrack(owner, topic_of(owner, topic), self.check_key(key))
+        self._here("untrack").untrack(owner, topic_of(owner, topic), self.check_key(key))
 
     def update(
         self,
@@ -107,7 +120,7 @@ class Tracking(ABC, Generic[Run]):
             NotTracked: The owner does not track this key in this topic; use ``track``.
             PayloadError: The new meta is not a JSON object, or has over 65,536 bytes.
         """
-        return self._current().update(owner, topic_of(owner, topic), self.check_key(key), meta)
+        return self._here("update").update(owner, topic_of(owner, topic), self.check_key(key), meta)
 
     @asynccontextmanager
     async def lease(
@@ -164,13 +177,21 @@ class Tracking(ABC, Generic[Run]):
             self._users += 1
 
     async def stop(self) -> None:
-        """Stop when the last user stops it."""
+        """Stop when the last user stops it; whoever is cancelled meanwhile is so afterwards."""
+        stopping = self._stop(asyncio.current_task())
+        if self._lock.here().locked():  # somebody starts or stops it: this comes after that
+            await to_the_end(stopping)
+        else:
+            await stopping
+
+    async def _stop(self, asked_by: asyncio.Task[Any] | None) -> None:
         async with self._lock.here():
             run = self._current()
             self._users -= 1
             if self._users == 0:
                 self._run = None
-                await run.stop()
+                run.stop(asked_by)
+                await to_the_end(run.stopped())
 
     @asynccontextmanager
     async def running(self, pubsub: PubSub) -> AsyncIterator[Self]:
@@ -189,6 +210,19 @@ class Tracking(ABC, Generic[Run]):
                 "name it in Endpoint(presences=[…]), or trackers=[…], and run the endpoint",
             )
         return self._run
+
+    def _here(self, what: str) -> Run:
+        """The run, if this is the thread and the loop that it is on.
+
+        Raises:
+            NotStarted: It is not running.
+            WrongThread: It is on another one.
+        """
+        run = self._run
+        if run is None or _get_running_loop() is not run.loop:
+            run = self._current()
+            run.pubsub.check_thread(what)
+        return run
 
 
 def topic_of(owner: Owner, topic: str | None) -> str:
