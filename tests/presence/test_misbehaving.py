@@ -18,13 +18,10 @@ from roost.presence.tracker import TrackerDiff
 from roost.testing import ChannelCase
 from tests.presence.scenes import app, join, lease, told
 from tests.presence.somebody import TOPIC, somebody
+from tests.presence.strange import STRANGE, Stubborn, raise_base
 from tests.virtual_clock import run_virtually, virtually
 
 user: ContextVar[str] = ContextVar("user", default="nobody")
-
-
-class Stubborn(BaseException):
-    """What is no ``Exception``, as test frameworks and other libraries raise it."""
 
 
 async def ignore_cancellation(seconds: float) -> None:
@@ -452,15 +449,11 @@ async def _async_policy() -> Any:
     return Policy()
 
 
-def _raise_base() -> Any:
-    raise Stubborn
-
-
 @pytest.mark.parametrize(
     "bad",
     [
         pytest.param(_raise_policy, id="raises"),
-        pytest.param(_raise_base, id="raises what is no Exception"),
+        pytest.param(raise_base, id="raises what is no Exception"),
         pytest.param(lambda: None, id="returns None"),
         pytest.param(_async_policy, id="is async"),
     ],
@@ -604,44 +597,6 @@ async def test_what_a_reader_changes_in_an_entry_is_shown_to_nobody():
 
 
 # Whatever they raise, or return.
-
-
-class _Unprintable(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-
-def _unprintable() -> Any:
-    raise _Unprintable
-
-
-def _stop_iteration() -> Any:
-    raise StopIteration("done")
-
-
-async def _base_later() -> Any:
-    await asyncio.sleep(0.1)
-    raise Stubborn
-
-
-async def _generates() -> Any:
-    yield 1
-
-
-def _generates_sync() -> Any:
-    yield 1
-
-
-STRANGE = [
-    pytest.param(_raise_base, id="no Exception"),
-    pytest.param(_base_later, id="no Exception, later"),
-    pytest.param(_unprintable, id="has no text"),
-    pytest.param(_stop_iteration, id="StopIteration"),
-    pytest.param(_generates, id="async generator"),
-    pytest.param(_generates_sync, id="generator"),
-]
 
 
 @pytest.mark.parametrize("strange", STRANGE)

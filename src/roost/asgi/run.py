@@ -67,12 +67,15 @@ class Run:
 
     async def _end(self, closing: asyncio.Task[None]) -> None:
         async with self._started:
-            await closing
-            # Each is gone soon: a transport gives up on a client that does not answer its close.
-            if self._transports:
-                await self._emptied.wait()
-            await self.hub.settled()
-            await self.calls.end()
+            try:
+                await closing
+            finally:
+                # Each is gone soon: a transport gives up on a client that does not answer its
+                # close.
+                if self._transports:
+                    await self._emptied.wait()
+                await self.hub.settled()
+                await self.calls.end()
 
     def close_connections(self) -> asyncio.Task[None]:
         """Accept no more, and close those that there are, each as its drainer says.

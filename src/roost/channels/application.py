@@ -32,6 +32,7 @@ __all__ = [
     "Contained",
     "Failed",
     "InContext",
+    "TookTooLong",
     "call",
     "call_sync",
     "check_ran",
@@ -61,6 +62,10 @@ class Failed(Exception):
 
     def __str__(self) -> str:
         return f"{self.name} failed"
+
+
+class TookTooLong(Failed):
+    """Code of the application took longer than it may, and was cancelled."""
 
 
 def call(context: contextvars.Context | None, function: Callable[..., Any], *args: Any) -> Any:
@@ -148,7 +153,7 @@ async def complete(
         task.set_name(name_of(function))
         await end([task])
         if isinstance(error, TimeoutError):
-            raise Failed(name_of(function), error) from error
+            raise TookTooLong(name_of(function), error) from error
         raise
     finally:
         if task.cancelled():

@@ -8,6 +8,7 @@ import logging
 import weakref
 from typing import Any
 
+from roost.channels.application import Failed, call_sync
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -222,11 +223,19 @@ class Connection:
         route = self._router.find(message.topic)
         if route is None:
             raise AssertionError(f"the protocol let {message.topic!r} pass, which has no route")
-        channel = route.channel()
-        channel.topic = message.topic
-        channel.assigns = {**self.socket.assigns, **route.assigns}
-        channel.socket = self.socket
-        runner = self._runners[channel_id] = ChannelRunner(channel_id, channel, self, message)
+        try:
+            channel = call_sync(self.context.copy(), route.channel)
+            channel.topic = message.topic
+            channel.assigns = {**self.socket.assigns, **route.assigns}
+            channel.socket = self.socket
+            runner = ChannelRunner(channel_id, channel, self, message)
+        except Exception as error:  # one of our class, or assigns that are no mapping
+            cause = error.error if isinstance(error, Failed) else error
+            logger.error("%r could not be made", route.channel, exc_info=cause)
+            self._protocol.join_failed(channel_id, {"reason": "join crashed"})
+            self._carry_out()
+            return
+        self._runners[channel_id] = runner
         runner.start()
 
     def _stop_channel(self, channel_id: int, reason: StopReason) -> None:

@@ -128,7 +128,8 @@ async def _give_up(tasks: Collection[asyncio.Task[Any]], timeout: float) -> None
     _, pending = await asyncio.wait(tasks, timeout=timeout)
     for task in pending:
         task.add_done_callback(_retrieve)
-        logger.error("gave up on a task that ignores cancellation: %s", task.get_name())
+        name, code = task.get_name(), task.get_coro()
+        logger.error("gave up on a task that ignores cancellation: %s (%r)", name, code)
 
 
 async def until_done(task: asyncio.Task[Any], *, timeout: float | None = None) -> None:
