@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from roost import Channel, Socket, event
+from roost import Channel, Endpoint, Socket, event
 from roost.channels.application import Failed
 from roost.exceptions import JoinRefused
 from roost.testing import ChannelCase
 from tests.channels.scenes import Join, Notes, said
 from tests.presence.strange import STRANGE, Stubborn
+from tests.virtual_clock import run_virtually
 from tests.waiting import until
 
 user: ContextVar[str] = ContextVar("user", default="nobody")
@@ -151,8 +152,6 @@ async def test_a_hook_of_the_encoder_that_raises_ends_one_channel(join: Join):
         def shout(self, payload: Any) -> Any:
             return {"value": Value()}
 
-    from roost import Endpoint
-
     def hook(value: Any) -> Any:
         raise Stubborn
 
@@ -160,6 +159,53 @@ async def test_a_hook_of_the_encoder_that_raises_ends_one_channel(join: Join):
         room = await case.client(Socket()).join("room:1", channel=RoomChannel)
         room.push("shout")
         await room.assert_push("phx_error", {})
+
+
+def test_a_handler_may_stop_its_endpoint():
+    """The stop does not wait for the handler that waits for it."""
+    notes = Notes()
+
+    class RoomChannel(Channel):
+        @event("stop")
+        async def stop_all(self, payload: Any) -> None:
+            await endpoint.stop()
+            notes.add("stopped")
+
+        def terminate(self, reason: Any) -> None:
+            notes.add(reason)
+
+    class UserSocket(Socket):
+        channels = {"room:*": RoomChannel}
+
+    endpoint = Endpoint({"/": UserSocket})
+
+    async def play() -> None:
+        frames: asyncio.Queue[Any] = asyncio.Queue()
+        answers: list[Any] = []
+
+        async def send(event: Any) -> None:
+            answers.append(event)
+            if event["type"] == "websocket.close":
+                frames.put_nowait({"type": "websocket.disconnect", "code": event["code"]})
+
+        await endpoint.start()
+        frames.put_nowait({"type": "websocket.connect"})
+        for text in ('["1","1","room:1","phx_join",{}]', '["1","2","room:1","stop",{}]'):
+            frames.put_nowait({"type": "websocket.receive", "text": text})
+        headers = [(b"host", b"example.com")]
+        scope = {
+            "type": "websocket",
+            "path": "/websocket",
+            "headers": headers,
+            "query_string": b"vsn=2.0.0",
+        }
+        await endpoint(scope, frames.get, send)
+        await asyncio.sleep(1)
+        assert asyncio.get_running_loop().time() == 1
+        assert notes.all() == ["draining", "stopped"]
+        assert not endpoint.pubsub.is_running
+
+    run_virtually(play())
 
 
 def test_the_error_says_what_failed():

@@ -417,6 +417,28 @@ def test_a_callback_may_stop_its_presence():
     run_virtually(play())
 
 
+def test_a_callback_may_stop_its_endpoint(caplog: pytest.LogCaptureFixture):
+    """Nor is one that stops the whole endpoint, which stops the presence in a task of its own."""
+    ends: list[float] = []
+
+    class Stopping(Presence):
+        async def on_join(self, join: Join) -> None:
+            await endpoint.stop()
+            ends.append(asyncio.get_running_loop().time())
+
+    endpoint = app(Stopping())
+
+    async def play() -> None:
+        await endpoint.start()
+        (online,) = endpoint._trackings
+        somebody(online, "alice")
+        await asyncio.sleep(0.5)
+
+    run_virtually(play())
+    assert ends == [0]
+    assert caplog.messages == []
+
+
 @virtually
 async def test_a_callback_that_waits_for_itself_is_told_so():
     """``settled`` inside a callback would wait for that callback; it raises instead."""

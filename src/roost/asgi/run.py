@@ -13,7 +13,7 @@ from roost.asgi.outbox import Outbox
 from roost.asgi.transport import ServerTransport
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub
-from roost.channels.tasks import to_the_end
+from roost.channels.tasks import asking, to_the_end
 from roost.presence.tracking import Tracking
 from roost.pubsub.pubsub import PubSub
 
@@ -63,7 +63,8 @@ class Run:
 
         Whoever is cancelled meanwhile is so once all of that is done.
         """
-        await to_the_end(self._end(self.close_connections()))
+        with asking():
+            await to_the_end(self._end(self.close_connections()))
 
     async def _end(self, closing: asyncio.Task[None]) -> None:
         async with self._started:

@@ -16,7 +16,7 @@ from typing import Any
 from roost.channels.application import Failed, TookTooLong, call, check_ran, complete
 from roost.channels.channel import Channel
 from roost.channels.hub import Hub
-from roost.channels.tasks import end
+from roost.channels.tasks import askers, end
 
 __all__ = ["Ending"]
 
@@ -58,10 +58,11 @@ class Ending:
         """Go on at once if nothing runs.
 
         Args:
-            tasks: What still runs: the handler, and cancelled tasks.
+            tasks: What still runs: the handler, and cancelled tasks. A handler that stops the
+                endpoint is not waited for, since it waits for this.
         """
-        if tasks:
-            self._hub.spawn(self._wait(tasks))
+        if waits_for := set(tasks) - askers():
+            self._hub.spawn(self._wait(waits_for))
         else:
             self._terminate()
 

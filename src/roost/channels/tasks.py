@@ -9,14 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
-__all__ = ["CANCEL_TIMEOUT", "STOP_TIMEOUT", "Tasks", "end", "to_the_end", "until_done"]
+__all__ = [
+    "CANCEL_TIMEOUT",
+    "STOP_TIMEOUT",
+    "Tasks",
+    "askers",
+    "asking",
+    "end",
+    "to_the_end",
+    "until_done",
+]
 
 logger = logging.getLogger("roost.channels")
 
 T = TypeVar("T")
+
+# Tasks that wait for the stop in whose context we are; they may be among those that it ends.
+_askers: contextvars.ContextVar[tuple[asyncio.Task[Any] | None, ...]] = contextvars.ContextVar(
+    "askers", default=()
+)
 
 CANCEL_TIMEOUT: Final = 1.0  # seconds for a cancelled task to end before it is given up
 STOP_TIMEOUT: Final = 1.5  # the same for tasks that themselves wait so for others
@@ -89,15 +104,14 @@ class Tasks:
             raise RuntimeError("what is called by a presence or tracker can't wait for itself")
         await asyncio.wait(self._running)
 
-    def cancel(self, *, but: asyncio.Task[Any] | None = None) -> None:
+    def cancel(self) -> None:
         """Cancel them all, and whatever is spawned later; ``end`` waits for them.
 
-        Args:
-            but: One that goes on, since it is what waits for the others.
+        Whoever waits for that himself, as a callback that stops its endpoint does, goes on.
         """
         self.have_ended = True
-        if but is not None:
-            self._running.pop(but, None)
+        for asker in askers():
+            self._running.pop(asker, None)
         for task in self._running:
             task.cancel()
 
@@ -112,6 +126,21 @@ class Tasks:
         owner = self._running.pop(task, None)
         if owner is not None and task.cancelled():
             owner.task_cancelled()
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """In this block the present task stops something, and waits for that."""
+    token = _askers.set((*_askers.get(), asyncio.current_task()))
+    try:
+        yield
+    finally:
+        _askers.reset(token)
+
+
+def askers() -> set[asyncio.Task[Any]]:
+    """The tasks that wait for the stop that this is a part of; nobody shall wait for them."""
+    return {task for task in _askers.get() if task is not None}
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:

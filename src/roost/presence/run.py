@@ -337,12 +337,8 @@ class PresenceRun:
             elif all(announcer.is_idle for announcer in self._announcers.values()):
                 break
 
-    def stop(self, asked_by: asyncio.Task[Any] | None) -> None:
-        """Forget everything; what was not told yet stays untold.
-
-        Args:
-            asked_by: The task that waits for the stop, which may be one of these: it goes on.
-        """
+    def stop(self) -> None:
+        """Forget everything; what was not told yet stays untold."""
         if self._last_seen is not None:
             now = time.time()
             for entry in self.tracker.list_all():
@@ -354,7 +350,7 @@ class PresenceRun:
         self._watches.stop()
         if self._callbacks is not None:
             self._callbacks.stop()
-        self._tasks.cancel(but=asked_by)
+        self._tasks.cancel()
 
     async def stopped(self) -> None:
         await self._tasks.end()

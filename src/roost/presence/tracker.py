@@ -158,12 +158,12 @@ class TrackerRun:
                 break
             await self._tasks.wait()
 
-    def stop(self, asked_by: asyncio.Task[Any] | None) -> None:
+    def stop(self) -> None:
         self.owned.stop()
         for topic in list(self._subscriptions):
             self.unsubscribe(topic)
         self._calls.stop()
-        self._tasks.cancel(but=asked_by)
+        self._tasks.cancel()
 
     async def stopped(self) -> None:
         await self._tasks.end()

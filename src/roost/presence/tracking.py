@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from roost.aliases import Meta
 from roost.channels.channel import Channel
-from roost.channels.tasks import to_the_end
+from roost.channels.tasks import asking, to_the_end
 from roost.exceptions import ConfigurationError, InvalidKey, NotStarted
 from roost.presence.owner import Lease, Owner
 from roost.pubsub.loop_lock import LoopLock
@@ -32,12 +32,8 @@ class TrackingRun(Protocol):
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str: ...
-    def stop(self, asked_by: asyncio.Task[Any] | None) -> None:
-        """Do nothing more, and cancel what runs.
-
-        Args:
-            asked_by: Whose ``stop`` it is, which may be a callback itself: it goes on.
-        """
+    def stop(self) -> None:
+        """Do nothing more, and cancel what runs."""
         ...
 
     async def stopped(self) -> None:
@@ -178,19 +174,19 @@ class Tracking(ABC, Generic[Run]):
 
     async def stop(self) -> None:
         """Stop when the last user stops it; whoever is cancelled meanwhile is so afterwards."""
-        stopping = self._stop(asyncio.current_task())
-        if self._lock.here().locked():  # somebody starts or stops it: this comes after that
-            await to_the_end(stopping)
-        else:
-            await stopping
+        with asking():
+            if self._lock.here().locked():  # somebody starts or stops it: this comes after that
+                await to_the_end(self._stop())
+            else:
+                await self._stop()
 
-    async def _stop(self, asked_by: asyncio.Task[Any] | None) -> None:
+    async def _stop(self) -> None:
         async with self._lock.here():
             run = self._current()
             self._users -= 1
             if self._users == 0:
                 self._run = None
-                run.stop(asked_by)
+                run.stop()
                 await to_the_end(run.stopped())
 
     @asynccontextmanager
