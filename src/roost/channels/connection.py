@@ -8,7 +8,7 @@ import logging
 import weakref
 from typing import Any
 
-from roost.channels.application import Failed, call_sync
+from roost.channels.application import Failed, call
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -224,7 +224,7 @@ class Connection:
         if route is None:
             raise AssertionError(f"the protocol let {message.topic!r} pass, which has no route")
         try:
-            channel = call_sync(self.context.copy(), route.channel)
+            channel = call(None, route.channel)
             channel.topic = message.topic
             channel.assigns = {**self.socket.assigns, **route.assigns}
             channel.socket = self.socket
