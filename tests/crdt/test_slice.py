@@ -25,13 +25,16 @@ changes = st.lists(
 
 
 class History:
-    """What an origin did, change by change, with every S(n) and every range as they were."""
+    """What an origin did, change by change, with every S(n) and every range as they were.
+
+    A range that the log did not reach when it would have been cut is None.
+    """
 
     def __init__(self, changes: list[tuple[str, int]], **options: Any) -> None:
         self.slice = Slice(ORIGIN, **options)
         self.states: list[State] = [{}]  # S(0), S(1), ...
         self.removals: list[tuple[int, int]] = []  # (number of the change, seq that it removed)
-        self.ranges: dict[tuple[int, int], Range] = {(0, 0): self.slice.range_from(0)}
+        self.ranges: dict[tuple[int, int], Range | None] = {(0, 0): self.slice.range_from(0)}
         self.snapshots = [self.slice.snapshot()]
         for kind, choice in changes:
             self._change(kind, choice)
@@ -60,7 +63,7 @@ class History:
 
 
 def apply(change: Range | Chunk, seq: int, state: State) -> tuple[int, State]:
-    """Offer a range to somebody who holds ``state``, and return what it holds afterwards."""
+    """Offer something to somebody who holds ``state``, and return what it holds afterwards."""
     held = HeldSlice()
     held.take(Chunk(0, None, seq, tuple(state.values())))
     before = {entry.seq: entry for entry in held}
@@ -139,12 +142,11 @@ def test_adjacent_and_overlapping_ranges_join(changes):
 @LAW
 @given(changes)
 def test_a_snapshot_is_the_exact_slice(changes):
-    """A snapshot takes any receiver that is behind it to its S(n), whatever it holds."""
+    """A chunk of all takes any receiver that is behind it to its S(n), whatever it holds."""
     history = History(changes)
 
     for end, snapshot in enumerate(history.snapshots):
-        assert snapshot.start is None
-        assert snapshot.removed == ()
+        assert snapshot == Chunk(0, None, end, tuple(history.states[end].values()))
         for r in range(end + 1):
             assert apply(snapshot, r, history.states[r]) == (end, history.states[end])
 
@@ -204,18 +206,17 @@ def test_the_slice_itself_is_the_last_state(changes):
 
 @LAW
 @given(changes, st.integers(0, 4))
-def test_a_short_log_falls_back_to_the_snapshot(changes, log_count):
-    """Past the log a receiver gets the snapshot, and within it the same range as ever."""
+def test_a_short_log_reaches_less_far_back(changes, log_count):
+    """Past the log there is no range, and within it the same as ever."""
     history, whole = History(changes, log_count=log_count), History(changes)
 
     for (start, end), range_ in history.ranges.items():
         if end - start <= log_count:
             assert range_ == whole.ranges[start, end]
         elif end - start > 2 * log_count:
-            assert range_ == whole.snapshots[end]
+            assert range_ is None
         else:
-            assert range_ in (whole.ranges[start, end], whole.snapshots[end])
-        assert apply(range_, start, history.states[start]) == (end, history.states[end])
+            assert range_ in (whole.ranges[start, end], None)
 
 
 def test_the_log_is_bounded():
@@ -225,18 +226,72 @@ def test_the_log_is_bounded():
     for _ in range(1_000):
         alice = mine.replace(alice, b"{}")
 
-    starts = [start for start in range(mine.seq + 1) if mine.range_from(start).start is not None]
+    starts = [start for start in range(mine.seq + 1) if mine.range_from(start) is not None]
 
     assert 10 < len(starts) <= 21
     assert starts[-1] == mine.seq
 
 
-def test_a_start_in_the_future_gets_the_snapshot():
-    """Somebody who claims more than was made is told what there is."""
+def test_no_range_leads_from_the_future():
+    """To somebody who claims more than was made nothing can be said of it."""
     mine = Slice(ORIGIN)
-    alice = mine.add("room:1", "alice", b"{}", owner=1)
+    mine.add("room:1", "alice", b"{}", owner=1)
 
-    assert mine.range_from(2) == Range(None, 1, (alice,), ())
+    assert mine.range_from(2) is None
+    assert mine.range_from(0, 2) is None
+    assert mine.cut(1, max_size=1_000, max_count=1_000) is None
+
+
+@LAW
+@given(changes, st.data())
+def test_a_range_may_end_before_the_last_change(changes, data):
+    """The range (a, b] is the same whenever it is cut: it may name who left after b."""
+    history = History(changes)
+    end = history.end
+    a = data.draw(st.integers(0, end))
+    b = data.draw(st.integers(a, end))
+
+    assert history.slice.range_from(a, b) == history.ranges[a, b]
+
+
+# Cuts of a bounded size.
+
+
+@LAW
+@given(changes, st.integers(0, 400), st.integers(1, 12))
+def test_cuts_follow_each_other_to_the_end(changes, max_size, max_count):
+    """Each begins where the last ended, says at least one change, and no more than fit."""
+    history = History(changes)
+    at = 0
+    while at < history.end:
+        change = history.slice.cut(at, max_size=max_size, max_count=max_count)
+        assert change is not None
+        assert at < change.end <= at + max_count
+        assert change == history.ranges[at, change.end]
+        if change.end > at + 1:
+            assert sum(entry.size for entry in change.added) <= max_size
+        at = change.end
+
+
+def test_a_cut_is_bounded_in_bytes_and_not_in_characters():
+    """A name of wide characters counts as what it takes in a message."""
+    mine = Slice(ORIGIN)
+    for n in range(4):
+        mine.add("room:1", "é" * 500, b"{}", owner=n)
+
+    assert mine.cut(0, max_size=2_200, max_count=1_000).end == 2
+
+
+def test_removals_count_in_the_size_of_a_cut():
+    """A message of removals alone is bounded as well."""
+    mine = Slice(ORIGIN)
+    entries = [mine.add("room:1", "alice", b"{}", owner=n) for n in range(100)]
+    for entry in entries:
+        mine.remove(entry)
+
+    cut = mine.cut(100, max_size=90, max_count=1_000)
+
+    assert cut == Range(100, 110, (), tuple(range(1, 11)))
 
 
 # Changes.

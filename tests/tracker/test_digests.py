@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from roost.testing.simulation import HeldMessages, Simulation
-from roost.tracker.messages import Changes, Digest, Heartbeat, Hello, Transfer
+from roost.tracker.messages import Changes, ChunkTransfer, Digest, Heartbeat, Hello, Transfer
 from tests.tracker.one_node import OneNode, origin
 
 MANY = 40
@@ -71,7 +71,7 @@ def test_one_that_differs_gets_about_three_digests_in_a_heartbeat():
     """
     sim = cluster(7)
     sim.hold(Changes, target="n1")
-    sim.hold(Transfer, target="n1")
+    sim.hold(Transfer, ChunkTransfer, target="n1")
     sim.n0.track("room:1", "bob")
     sim.advance(3 * HEARTBEAT)
     sent = sim.hold(Digest, copies=True)

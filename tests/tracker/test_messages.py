@@ -13,6 +13,7 @@ from roost.naming import NameLimits
 from roost.tracker.messages import (
     Alive,
     Changes,
+    ChunkTransfer,
     Digest,
     Goodbye,
     Heartbeat,
@@ -35,8 +36,13 @@ REF = ORIGIN.ref(1)
 
 def carried(meta: bytes) -> list[TrackerMessage]:
     """Messages that carry a meta."""
-    part = Part(0, 1, 0, 1, (Row("room:1", "alice", meta, 1, 1),), ())
-    return [Changes(ORIGIN, part), Transfer(OriginId("b", 1, 8), ORIGIN, 1, part)]
+    rows = (Row("room:1", "alice", meta, 1, 1),)
+    part, holder = Part(0, 1, rows, ()), OriginId("b", 1, 8)
+    return [
+        Changes(ORIGIN, part, 1),
+        Transfer(holder, ORIGIN, 1, (part,), True),
+        ChunkTransfer(holder, ORIGIN, 1, True, 0, None, 1, 0, rows),
+    ]
 
 
 def test_a_meta_is_a_json_object_with_its_ref():
@@ -100,18 +106,25 @@ BAD_ROWS = {
 def test_a_row_with_a_bad_name_costs_itself(bad: Row):
     """The others of its message are taken, and the origin is not asked for it again."""
     rows = (Row("room:1", "alice", meta(1), 1, 1), bad, Row("room:1", "carol", meta(3), 1, 3))
-    part = Part(0, 3, 0, 1, rows, ())
-    for message in (Changes(ORIGIN, part), Transfer(ORIGIN, ORIGIN, 1, part)):
+    part, good = Part(0, 3, rows, ()), (rows[0], rows[2])
+    for message, sound in (
+        (Changes(ORIGIN, part, 3), Changes(ORIGIN, Part(0, 3, good, ()), 3)),
+        (
+            Transfer(ORIGIN, ORIGIN, 1, (part,), True),
+            Transfer(ORIGIN, ORIGIN, 1, (Part(0, 3, good, ()),), True),
+        ),
+        (
+            ChunkTransfer(ORIGIN, ORIGIN, 1, True, 0, None, 3, 0, rows),
+            ChunkTransfer(ORIGIN, ORIGIN, 1, True, 0, None, 3, 0, good),
+        ),
+    ):
         counters: Counter[str] = Counter()
-        decoded = decode_message(encode_message(message), counters=counters)
 
-        assert isinstance(decoded, Changes | Transfer)
-        assert [row.key for row in decoded.part.added] == ["alice", "carol"]
-        assert (decoded.part.start, decoded.part.end) == (0, 3)
+        assert decode_message(encode_message(message), counters=counters) == sound
         assert counters == {"unsound_row": 1}
 
     node = OneNode()
-    node.replication.receive_data(encode_message(Changes(OriginId("b", 1, 7), part)), 0.0)
+    node.replication.receive_data(encode_message(Changes(OriginId("b", 1, 7), part, 3)), 0.0)
     assert node.tracker.keys("room:1") == ["alice", "carol"]
     assert node.replication.peers[0].held.seq == 3
     assert node.replication.counters == {"unsound_row": 1}
@@ -121,7 +134,7 @@ def test_names_as_long_as_the_limits_are_taken():
     """They are counted in bytes, and may be others than the default."""
     limits = NameLimits(max_topic_size=2_048, max_key_size=64)
     row = Row("é" * 1_024, "k" * 64, meta(1), 1, 1, False, "x" * 255)
-    message = Changes(ORIGIN, Part(0, 1, 0, 1, (row,), ()))
+    message = Changes(ORIGIN, Part(0, 1, (row,), ()), 1)
 
     assert decode_message(encode_message(message), limits=limits) == message
 
@@ -142,7 +155,8 @@ LONG = "n" * 273
         Probe(ORIGIN, ORIGIN, 1, LONG),
         Alive(ORIGIN, LONG, 1, 1),
         Superseded(ORIGIN, OriginId(LONG, 1, 7)),
-        Transfer(ORIGIN, OriginId(LONG, 1, 7), 1, Part(0, 0, 0, 1, (), ())),
+        Transfer(ORIGIN, OriginId(LONG, 1, 7), 1, (Part(0, 0, (), ()),), True),
+        ChunkTransfer(ORIGIN, OriginId(LONG, 1, 7), 1, True, 0, None, 0, 0, ()),
     ],
     ids=lambda message: f"{type(message).__name__} {hash(repr(message)) % 1000}",
 )

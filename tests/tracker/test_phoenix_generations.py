@@ -1,7 +1,7 @@
 """What Phoenix's own tests of its delta generations state, of the log of changes.
 
 Phoenix keeps deltas of several sizes and sends the smallest that fits. Here the origin cuts from
-one log whatever range is asked for, and sends its snapshot where the log no longer reaches.
+one log whatever range is asked for, and sends chunks of its slice where the log no longer reaches.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import pytest
 
 from roost.crdt.held import HeldSlice, SliceDiff
-from roost.crdt.slice import Range, Slice
-from roost.tracker.messages import Changes, Request, Transfer
+from roost.crdt.slice import Chunk, Range, Slice
+from roost.tracker.messages import Changes, ChunkTransfer, Request, Transfer
+from roost.tracker.path import NO_MARK
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, transfer
 
 B, C = origin("b"), origin("c")
 
 
 @pytest.mark.conforms("GEN-1")
-def test_ranges_grow_with_the_log_until_a_snapshot_is_less():
-    """Each change extends them; a removal is named in all that hold it; beyond is the snapshot."""
+def test_ranges_grow_with_the_log_and_end_with_it():
+    """Each change extends them; a removal is named in all that hold it; beyond are chunks."""
     theirs = Slice(B, log_count=2)
     add(theirs, "alice")
     add(theirs, "bob")
@@ -33,7 +34,8 @@ def test_ranges_grow_with_the_log_until_a_snapshot_is_less():
     add(theirs, "carol")
     add(theirs, "dave")
     _, carol, dave = theirs
-    assert theirs.range_from(0) == Range(None, 5, (bob, carol, dave), ())
+    assert theirs.range_from(0) is None
+    assert theirs.snapshot() == Chunk(0, None, 5, (bob, carol, dave))
     assert theirs.range_from(3) == Range(3, 5, (carol, dave), ())
 
 
@@ -55,7 +57,7 @@ def test_a_range_beyond_a_gap_changes_nothing():
 
 @pytest.mark.conforms("GEN-3")
 def test_what_is_handed_on_of_a_node_that_was_forgotten_is_dropped():
-    """Neither a range nor a snapshot of it brings anything back, and nobody is given any."""
+    """Neither a range nor a chunk of it brings anything back, and nobody is given any."""
     node, theirs, other = OneNode(), Slice(B), Slice(C)
     add(theirs, "alice")
     node.hear(heartbeat(theirs), changes(theirs))
@@ -63,45 +65,52 @@ def test_what_is_handed_on_of_a_node_that_was_forgotten_is_dropped():
     node.told()
 
     node.hear(transfer(C, theirs), transfer(C, theirs, theirs.range_from(0)))
-    node.said(Transfer)
+    node.sent.clear()
     node.hear(Request(C, B, 0, 7))
 
     assert node.peer(B) is None
     assert node.told() == ([], [])
-    assert node.said(Transfer) == []
+    assert node.sent == []
 
 
 @pytest.mark.conforms("GEN-4")
-def test_without_a_log_there_is_the_snapshot():
-    """It has all entries and no removals, and takes whoever is behind to the exact slice."""
+def test_without_a_log_there_are_chunks():
+    """They have all entries and no removals, and take whoever is behind to the exact slice."""
     theirs, held = Slice(B, log_count=0), HeldSlice()
     add(theirs, "alice")
-    held.apply(theirs.range_from(0))
+    held.take(theirs.snapshot())
     (alice,) = theirs
     add(theirs, "bob")
     theirs.remove(alice)
     (bob,) = theirs
 
-    assert theirs.range_from(1) == theirs.snapshot() == Range(None, 3, (bob,), ())
-    assert held.apply(theirs.range_from(1)) == SliceDiff((alice,), (bob,))
+    assert theirs.range_from(1) is None
+    assert theirs.snapshot() == Chunk(0, None, 3, (bob,))
+    assert held.take(theirs.snapshot()) == SliceDiff((alice,), (bob,))
 
 
 @pytest.mark.conforms("GEN-5")
 def test_an_answer_begins_where_the_asker_is():
-    """It has the changes after the number in the request, and no others."""
+    """It has the broadcasts after the number in the request, and no others."""
     node, asker = OneNode(), Slice(C)
     node.hear(heartbeat(asker))
     for key in ("alice", "bob", "carol"):
         node.tracker.track("room:1", key, {}, owner=1)
+        node.advance(1)
     node.tracker.untrack("room:1", "alice", owner=1)
-    node.said(Transfer)
+    node.advance(1)
+    told = [message.part for _, message in node.said(Changes)]
+    assert [part.end for part in told] == [1, 2, 3, 4]
 
-    for after, added, removed in ((0, ["bob", "carol"], (1,)), (2, ["carol"], (1,)), (3, [], (1,))):
-        node.hear(Request(C, node.tracker.origin, after, 7))
+    for after in (0, 2, 3):
+        point = NO_MARK if not after else told[after - 1].marks[1]
+        node.hear(Request(C, node.tracker.origin, after, 7, point))
         ((to, answer),) = node.said(Transfer)
-        assert (to, answer.part.start, answer.part.end) == ("c", after, 4)
-        assert [row.key for row in answer.part.added] == added
-        assert answer.part.removed == removed
+        assert (to, answer.number, answer.is_last) == ("c", 7, True)
+        assert [(part.start, part.end, part.marks) for part in answer.parts] == [
+            (part.start, part.end, part.marks) for part in told[after:]
+        ]
+        assert answer.parts[-1].removed == (1,)
 
 
 @pytest.mark.conforms("GEN-6")
@@ -118,12 +127,13 @@ def test_nothing_is_sent_where_there_is_nothing():
     node.hear(Request(C, B, 1, 7), Request(C, B, 2, 8))
     sent = list(node.sent)
 
-    assert not [each for each in sent if isinstance(each.message, Changes | Transfer)]
+    kinds = Changes | Transfer | ChunkTransfer
+    assert not [each for each in sent if isinstance(each.message, kinds)]
 
 
 @pytest.mark.conforms("GEN-7")
 def test_what_leads_no_further_is_ignored():
-    """A range or a snapshot that ends at or below what is held changes nothing, whatever it has."""
+    """A range or a chunk that ends at or below what is held changes nothing, whatever it has."""
     theirs, held = Slice(B), HeldSlice()
     add(theirs, "alice")
     add(theirs, "bob")
@@ -133,5 +143,5 @@ def test_what_leads_no_further_is_ignored():
     held.apply(theirs.range_from(0))
 
     for change in (*old, theirs.range_from(0), theirs.snapshot()):
-        assert held.apply(change) is None
+        assert (held.take if isinstance(change, Chunk) else held.apply)(change) is None
         assert (held.seq, list(held)) == (3, [bob])

@@ -11,9 +11,9 @@ import pytest
 
 from roost.crdt.held import HeldSlice, SliceDiff, join_ranges
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Simulation
-from roost.tracker.messages import Alive, Request, Transfer
+from roost.tracker.messages import Alive, ChunkTransfer, Request
 from roost.tracker.protocol import TrackerProtocol
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, transfer
 
@@ -32,7 +32,7 @@ def test_a_fresh_slice_has_nothing():
     """Neither its snapshot nor its range has an entry or a removal."""
     mine = Slice(A)
 
-    assert mine.snapshot() == Range(None, 0, (), ())
+    assert mine.snapshot() == Chunk(0, None, 0, ())
     assert mine.range_from(0) == Range(0, 0, (), ())
 
 
@@ -153,7 +153,7 @@ def test_a_range_is_told_as_joins_and_leaves():
     new = theirs.replace(bob, b"{}")
     assert held.apply(theirs.range_from(3)) == SliceDiff((bob,), (new,))
     assert held.seq == 4
-    assert held.snapshot() == theirs.snapshot() == Range(None, 4, (new,), ())
+    assert held.snapshot() == theirs.snapshot() == Chunk(0, None, 4, (new,))
 
 
 # Several nodes.
@@ -253,15 +253,15 @@ def test_an_answer_has_only_the_origin_that_was_asked_for():
         node.hear(heartbeat(theirs), changes(theirs))
     asker = origin("d")
     node.hear(heartbeat(Slice(asker)))
-    node.said(Transfer)
+    node.sent.clear()
 
     node.hear(Request(asker, B, 0, 7))
-    ((to, answer),) = node.said(Transfer)
+    ((to, answer),) = node.said(ChunkTransfer)
     assert (to, answer.origin, answer.number) == ("d", B, 7)
-    assert [row.key for row in answer.part.added] == ["of b"]
+    assert [row.key for row in answer.added] == ["of b"]
 
     node.hear(Request(asker, OriginId("b", 2, 2), 0, 8), Request(asker, origin("e"), 0, 9))
-    assert node.said(Transfer) == []
+    assert node.sent == []
 
 
 # Ranges.

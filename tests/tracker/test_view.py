@@ -301,4 +301,6 @@ def test_the_name_of_a_tracker_travels():
     message = decode_message(encode_message(changes(theirs)))
 
     assert isinstance(message, Changes)
-    assert message.part.entries(theirs.origin.ref_prefix) == list(theirs)
+    assert message.part.range(theirs.origin.ref_prefix) == theirs.range_from(0)
+    (bob,) = theirs
+    assert bob.tracker == "games"
