@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from roost.tracker.messages import Changes, Goodbye, Heartbeat, Hello, TrackerMessage, Transfer
+from msgspec.structs import replace
+
+from roost.tracker.messages import (
+    Changes,
+    ChunkTransfer,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    TrackerMessage,
+    Transfer,
+)
 from roost.tracker.replication import ReplicationProtocol
 
 __all__ = [
@@ -35,7 +45,7 @@ def data_creates_origins():
 
     def make(receive: Receive) -> Receive:
         def buggy(self: ReplicationProtocol, message: TrackerMessage, now: float) -> None:
-            if isinstance(message, Transfer):
+            if isinstance(message, Transfer | ChunkTransfer):
                 receive(self, Hello(message.origin, 0), now)
             receive(self, message, now)
 
@@ -63,9 +73,7 @@ def removals_are_lost():
     def make(receive: Receive) -> Receive:
         def buggy(self: ReplicationProtocol, message: TrackerMessage, now: float) -> None:
             if isinstance(message, Changes):
-                part = message.part
-                part = type(part)(part.start, part.end, part.index, part.count, part.added, ())
-                message = Changes(message.sender, part)
+                message = replace(message, part=replace(message.part, removed=()))
             receive(self, message, now)
 
         return buggy

@@ -13,11 +13,12 @@ import pytest
 from roost.crdt.entry import Entry
 from roost.crdt.held import HeldSlice
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range
+from roost.crdt.slice import Chunk, Range
 from roost.testing import Oracle, Simulation
 from roost.tracker import path
 from roost.tracker.messages import (
     Changes,
+    ChunkTransfer,
     Digest,
     Forked,
     Hello,
@@ -27,9 +28,9 @@ from roost.tracker.messages import (
     Transfer,
 )
 from roost.tracker.path import Path
+from roost.tracker.peer import MAX_MARKS
 from tests.simulation.test_rules import (
     HEARTBEAT,
-    OPTIONS,
     OTHER,
     OWN,
     ROOM,
@@ -48,11 +49,13 @@ def row(seq: int, key: str) -> Row:
 
 
 def changes(start: int, end: int, marks: tuple[int, int], *added: Row) -> Changes:
-    return Changes(OTHER, Part(start, end, 0, 1, added, ()), marks)
+    return Changes(OTHER, Part(start, end, added, (), marks), end)
 
 
-def snapshot(number: int, end: int, mark: int, *added: Row, sender: OriginId = C) -> Transfer:
-    return Transfer(sender, OTHER, number, Part(None, end, 0, 1, added, ()), mark)
+def chunk(
+    end: int, mark: int, *added: Row, number: int = 1, above: int = 0, upto: int | None = None
+) -> ChunkTransfer:
+    return ChunkTransfer(C, OTHER, number, not above, above, upto, end, mark, added)
 
 
 def cloned() -> tuple[Simulation, Oracle]:
@@ -175,7 +178,7 @@ def test_two_marks_of_one_number_are_proof():
     for message in (
         changes(0, 1, (0, 22), row(1, "bob")),
         changes(1, 2, (22, 33), row(2, "bob")),
-        snapshot(1, 1, 22, row(1, "bob")),
+        chunk(1, 22, row(1, "bob")),
         Digest(OTHER, ((OTHER, 1),), (), (22,)),
         Digest(C, ((OTHER, 1),), (), (22,)),
     ):
@@ -215,11 +218,11 @@ def test_marks_beyond_a_gap_are_compared_too():
 
 
 def test_nothing_beyond_a_gap_is_applied_past_its_beginning():
-    """A snapshot led past the beginning of what was held back, by a point it does not know."""
+    """A chunk led past the beginning of what was held back, by a point it does not know."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 0), changes(1, 3, (11, 33), row(2, "bob"), row(3, "carol")))
 
-    answers(replication, snapshot(1, 2, 22, row(1, "alice"), row(2, "dave")))
+    answers(replication, chunk(2, 22, row(1, "alice"), row(2, "dave")))
 
     assert tracker.keys(ROOM) == ["alice", "dave"]
 
@@ -240,90 +243,121 @@ def test_a_broadcast_passes_no_point_of_its_history(mark: int):
     assert tracker.keys(ROOM) == (["alice"] if mark else ["alice", "carol"])
 
 
-def test_an_answer_that_passes_what_came_meanwhile_is_asked_for_again():
-    """Whether that was on the way of the answer is not known, and is no proof either."""
+def test_an_answer_that_passes_a_point_is_of_another_history():
+    """An answer has the steps that its origin broadcast, one by one: none leads past a point."""
     tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 3))
-    (asked,) = (
-        each.message
-        for each in pass_time(replication, 0.0, OPTIONS.repair_delay + 0.01)
-        if isinstance(each.message, Request)
-    )
-    now = OPTIONS.repair_delay + 0.02
-    answers(replication, changes(0, 1, (0, 11), row(1, "alice")), now=now)
-    part = Part(0, 3, 0, 1, (row(2, "bob"), row(3, "carol")), ())
+    answers(replication, Hello(OTHER, 0), changes(0, 1, (0, 11), row(1, "alice")))
+    part = Part(0, 3, (row(2, "bob"), row(3, "carol")), (), (0, 33))
 
-    sent = answers(replication, Transfer(OTHER, OTHER, asked.number, part, 33), now=now)
-
-    (again,) = (each.message for each in sent)
-    assert again == Request(OWN, OTHER, 1, asked.number + 1, 11)
-    assert tracker.keys(ROOM) == ["alice"]
-
-
-def test_an_answer_that_begins_beyond_what_is_held_is_dropped():
-    """A clone of this node asked from a point that this one does not have, and may never have."""
-    tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 0))
-    part = Part(1, 2, 0, 1, (row(2, "bob"),), ())
-
-    answers(replication, Transfer(OTHER, OTHER, 7, part, 22))
-    answers(replication, changes(0, 1, (0, 99), row(1, "alice")))
-
-    assert tracker.keys(ROOM) == ["alice"]
-
-
-def test_parts_of_two_histories_are_not_mixed():
-    """Model and clone each tell two parts from 0 to 2; half of one and half of the other come.
-
-    In between so much comes beyond the gap that the mark of the first is no longer known.
-    """
-    tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 0))
-    first = Changes(OTHER, Part(0, 2, 0, 2, (row(1, "alice"),), ()), (0, 22))
-    second = Changes(OTHER, Part(0, 2, 1, 2, (row(2, "bob"),), ()), (0, 33))
-
-    answers(replication, first)
-    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 300)))
-    sent = answers(replication, second)
-
-    assert kinds(sent) == []
-    assert tracker.keys(ROOM) == []
-
-
-def test_parts_of_two_answers_are_not_mixed():
-    """Model and clone get one request, and each sends two parts of what it has."""
-    tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 0))
-    first = Transfer(OTHER, OTHER, 1, Part(None, 2, 0, 2, (row(1, "alice"),), ()), 22)
-    second = Transfer(OTHER, OTHER, 1, Part(None, 2, 1, 2, (row(2, "bob"),), ()), 33)
-
-    answers(replication, first)
-    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 300)))
-    answers(replication, second)
-
-    assert tracker.keys(ROOM) == []
-
-
-def test_a_snapshot_with_another_content_under_one_number_is_proof():
-    """Another node holds what the clone told; what is held here is of the model."""
-    tracker, replication = protocol()
-    answers(replication, Hello(OTHER, 0), Hello(C, 0), changes(0, 1, (0, 11), row(1, "alice")))
-
-    sent = answers(replication, snapshot(1, 2, 22, row(1, "bob"), row(2, "carol")))
+    sent = answers(replication, Transfer(OTHER, OTHER, 1, (part,), True))
 
     assert kinds(sent) == [Forked]
     assert tracker.keys(ROOM) == ["alice"]
 
 
-def test_a_slice_contradicts_a_snapshot_by_content_only():
+def test_an_answer_that_comes_by_what_came_meanwhile_is_taken():
+    """Steps that are held already are passed over, and those after them are taken."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 3), changes(0, 1, (0, 11), row(1, "alice")))
+    parts = (
+        Part(0, 1, (row(1, "alice"),), (), (0, 11)),
+        Part(1, 3, (row(2, "bob"), row(3, "carol")), (), (11, 33)),
+    )
+
+    sent = answers(replication, Transfer(OTHER, OTHER, 1, parts, True))
+
+    assert kinds(sent) == []
+    assert tracker.keys(ROOM) == ["alice", "bob", "carol"]
+
+
+def test_an_answer_that_begins_beyond_what_is_held_waits_as_a_broadcast_does():
+    """A clone of this node asked from a point that this one does not have, and may never have."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0))
+    part = Part(1, 2, (row(2, "bob"),), (), (11, 22))
+
+    answers(replication, Transfer(OTHER, OTHER, 7, (part,), True))
+    sent = answers(replication, changes(0, 1, (0, 99), row(1, "alice")))
+
+    assert kinds(sent) == [Forked]
+    assert tracker.keys(ROOM) == []
+
+
+def test_chunks_of_two_histories_under_one_number_are_never_one_slice():
+    """Model and clone each have two entries at 2; one chunk of either comes.
+
+    In between so much comes beyond the gap that the marks of most points are forgotten.
+    """
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0), chunk(2, 22, row(2, "alice"), above=1))
+    answers(replication, *(changes(n, n + 1, (n, n + 1)) for n in range(10, 10 + MAX_MARKS)))
+
+    sent = answers(replication, chunk(2, 33, row(1, "bob"), upto=1))
+
+    assert kinds(sent) == [Forked]
+    assert tracker.keys(ROOM) == ["alice"]
+    assert replication.peers[0].held.is_partial
+
+
+def test_a_chunk_of_an_earlier_number_is_of_the_same_history_for_certain():
+    """Its mark must be known: removals since then say nothing of what another history has."""
+    tracker, replication = protocol()
+    steps = (changes(2, 3, (22, 33), row(3, "carol")), changes(3, 4, (33, 44), row(4, "dave")))
+    answers(replication, Hello(OTHER, 0), chunk(2, 22, row(2, "alice"), above=1), *steps)
+
+    for mark in (0, 99):
+        answers(replication, chunk(3, mark, row(1, "bob"), upto=1))
+        assert tracker.keys(ROOM) == ["alice", "carol", "dave"]
+
+    answers(replication, chunk(3, 33, row(1, "erin"), upto=1))
+    assert tracker.keys(ROOM) == ["alice", "carol", "dave", "erin"]
+    assert replication.peers[0].held.seq == 4
+
+
+@pytest.mark.parametrize("ends", ["model", "clone", "past"])
+def test_chunks_of_two_histories_at_two_numbers_are_never_one_slice(ends: str):
+    """The second may be of a later number of the first history, which steps of it would prove.
+
+    Args:
+        ends: Whose step comes then: one of the model, one of the clone, or one past both points.
+    """
+    _, replication = protocol()
+    answers(replication, Hello(OTHER, 0), chunk(2, 22, row(2, "alice"), above=1))
+    answers(replication, chunk(3, 33, row(1, "bob"), upto=1))
+    peer = next(each for each in replication.peers if each.origin == OTHER)
+    step = {
+        "model": changes(2, 3, (22, 99), row(3, "carol")),
+        "clone": changes(2, 3, (88, 33), row(3, "carol")),
+        "past": changes(2, 4, (22, 44), row(3, "carol"), row(4, "dave")),
+    }[ends]
+
+    sent = answers(replication, step)
+
+    assert Forked in kinds(sent)
+    assert peer.held.is_partial
+    assert peer.held.seq == 0
+
+
+def test_a_chunk_with_another_content_under_one_number_is_proof():
+    """Another node holds what the clone told; what is held here is of the model."""
+    tracker, replication = protocol()
+    answers(replication, Hello(OTHER, 0), Hello(C, 0), changes(0, 1, (0, 11), row(1, "alice")))
+
+    sent = answers(replication, chunk(2, 22, row(1, "bob"), row(2, "carol")))
+
+    assert kinds(sent) == [Forked]
+    assert tracker.keys(ROOM) == ["alice"]
+
+
+def test_a_slice_contradicts_a_chunk_by_content_only():
     """What is no longer there, and what is new, is no contradiction."""
     held = HeldSlice()
     alice, bob = (Entry(ROOM, key, b"{}", 1, "r", 1) for key in ("alice", "bob"))
     held.apply(Range(0, 1, (alice,), ()))
 
-    assert not held.contradicts(Range(None, 5, (alice, Entry(ROOM, "carol", b"{}", 1, "r", 5)), ()))
-    assert not held.contradicts(Range(None, 5, (), ()))
-    assert held.contradicts(Range(None, 5, (bob,), ()))
+    assert not held.contradicts(Chunk(0, None, 5, (alice, Entry(ROOM, "carol", b"{}", 1, "r", 5))))
+    assert not held.contradicts(Chunk(0, None, 5, ()))
+    assert held.contradicts(Chunk(0, None, 5, (bob,)))
 
 
 def test_whoever_is_told_of_a_fork_takes_another_id_once():
@@ -350,7 +384,7 @@ def test_our_own_number_with_another_mark_is_of_a_clone(offset: int):
         each.message for each in replication.messages_to_send() if isinstance(each.message, Changes)
     )
 
-    answers(replication, Digest(C, ((OWN, 1),), (), (told.marks[1] + offset,)))
+    answers(replication, Digest(C, ((OWN, 1),), (), (told.part.marks[1] + offset,)))
 
     assert (tracker.origin > OWN) is bool(offset)
 
@@ -367,7 +401,7 @@ def test_a_request_from_a_point_that_is_not_ours_proves_a_clone(offset: int):
     )
     answers(replication, Hello(C, 0), now=1.0)
 
-    sent = answers(replication, Request(C, OWN, 1, 1, first.marks[1] + offset), now=1.0)
+    sent = answers(replication, Request(C, OWN, 1, 1, first.part.marks[1] + offset), now=1.0)
 
     assert (Transfer in kinds(sent)) is (offset == 0)
     assert (tracker.origin > OWN) is bool(offset)
@@ -394,8 +428,8 @@ def test_a_point_that_is_too_old_to_tell_is_answered_with_all(monkeypatch: pytes
 
     (sent,) = answers(replication, Request(C, OWN, 1, 1, 12345), now=5.0)
 
-    assert isinstance(sent.message, Transfer)
-    assert sent.message.part.start is None
+    assert isinstance(sent.message, ChunkTransfer)
+    assert (sent.message.above, sent.message.upto, sent.message.end) == (0, None, 6)
     assert tracker.origin == OWN
 
 
@@ -423,7 +457,7 @@ def test_a_new_id_begins_a_new_history():
     sent = answers(replication, Forked(C, OWN))
 
     told = [each.message for each in sent if isinstance(each.message, Changes)]
-    assert [(each.part.start, each.marks[0]) for each in told] == [(0, 0)]
+    assert [(each.part.start, each.part.marks[0]) for each in told] == [(0, 0)]
     assert tracker.origin > OWN
 
 
@@ -447,5 +481,5 @@ def test_marks_are_bounded():
         answers(replication, changes(n, n + 1, (n + 10, n + 11)))
 
     (peer,) = replication.peers
-    assert len(peer.marks) <= 202
+    assert len(peer.marks) <= MAX_MARKS
     assert peer.mark == 11

@@ -12,6 +12,7 @@ from roost.testing.simulation import Simulation
 from roost.tracker.messages import (
     MAX_PART_SIZE,
     Changes,
+    ChunkTransfer,
     Digest,
     Heartbeat,
     Hello,
@@ -37,7 +38,7 @@ def test_148_213_a_stale_transfer_overwrites_nothing():
     sim = Simulation(nodes="ab")
     alice = sim.a.track(ROOM, "alice")
     sim.run_until_quiet()
-    stale = sim.hold(Transfer, target="c")
+    stale = sim.hold(Transfer, ChunkTransfer, target="c")
     sim.start("c")
     sim.advance(0.5)
     stale.stop()
@@ -72,11 +73,11 @@ def test_55_80_kept_changes_of_a_forgotten_origin_do_not_resurface():
     """Changes that waited for a gap to close go with the origin, and are handed to no newcomer."""
     sim = Simulation(nodes="abc")
     sim.run_until_quiet()
-    lost = sim.hold(Changes, Transfer)
+    lost = sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.track(ROOM, "alice")
     sim.advance(0.1)
     lost.stop()
-    late = sim.hold(Transfer)
+    late = sim.hold(Transfer, ChunkTransfer)
     sim.a.track(ROOM, "bob")
     sim.advance(0.1)
     sim.crash("a")
@@ -159,7 +160,7 @@ def test_135_a_replaced_node_leaves_the_others_quiet():
     sim = Simulation(nodes="abc")
     sim.a.track(ROOM, "alice")
     sim.run_until_quiet()
-    lost = sim.hold(Changes, Transfer, source="a")
+    lost = sim.hold(Changes, Transfer, ChunkTransfer, source="a")
     sim.a.track(ROOM, "bob")
     sim.advance(2 * HEARTBEAT)
     sim.crash("a")
@@ -190,18 +191,17 @@ def test_172_an_update_is_one_event_everywhere(updates: int):
     assert 1 <= len(events) <= 2  # the first goes out at once, the rest together
 
 
-def test_172_an_update_that_comes_in_a_snapshot_is_one_event():
-    """A node that was cut off finds the update in the whole state, and it is still an update."""
+def test_172_an_update_that_comes_in_a_chunk_is_one_event():
+    """A node that was cut off finds the update in a chunk of all, and it is still an update."""
     sim = Simulation(nodes="ab")
     alice = sim.a.track(ROOM, "alice", {"n": 0})
     sim.run_until_quiet()
     (held,) = sim.b.replication.peers
-    sim.hold(Changes, Transfer)
+    sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.update(ROOM, "alice", {"n": 1}, owner=alice)
     sim.a.update(ROOM, "alice", {"n": 2}, owner=alice)
 
-    snapshot = sim.a.tracker.own.snapshot()
-    diff = held.held.apply(snapshot)
+    diff = held.held.take(sim.a.tracker.own.snapshot())
     assert diff is not None
     sim.b.tracker.change(diff.removed, diff.added)
     sim.settle(sim.b)

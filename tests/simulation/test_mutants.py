@@ -6,19 +6,17 @@ The names of the bugs are those of ``tests/mutations/mutants.toml``.
 from __future__ import annotations
 
 import pytest
-from roost.tracker.assembly import MAX_COUNT, Assembly
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import join_ranges
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import (
-    MAX_PART_COUNT,
-    MAX_PART_SIZE,
     VERSIONS,
     Alive,
     Changes,
+    ChunkTransfer,
     Digest,
     Goodbye,
     Heartbeat,
@@ -28,9 +26,9 @@ from roost.tracker.messages import (
     Request,
     Superseded,
     Transfer,
-    split,
 )
 from roost.tracker.protocol import Joined, Left
+from roost.tracker.repair import STALL_DELAYS
 from tests.simulation.test_rules import (
     A_WHILE,
     DOWN,
@@ -273,78 +271,6 @@ def test_a_floor_ends():
     assert [peer.name for peer in replication.peers] == [OTHER.name]
 
 
-def test_parts_are_bounded_in_bytes():
-    """parts_of_any_size: large metas make more parts."""
-    entries = [Entry(ROOM, "alice", bytes(MAX_PART_SIZE // 2), n, "r", n) for n in range(1, 5)]
-
-    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
-
-
-def test_topics_and_keys_count_in_the_size_of_a_part():
-    """parts_of_any_text: long texts make more parts, as large metas do."""
-    half = "x" * (MAX_PART_SIZE // 2)
-    entries = [
-        *(Entry(half, "alice", b"{}", n, "r", n) for n in range(1, 3)),
-        *(Entry(ROOM, half, b"{}", n, "r", n) for n in range(3, 5)),
-    ]
-
-    assert [len(part.added) for part in split(Range(None, 4, tuple(entries), ()))] == [2, 2]
-
-
-def test_parts_are_bounded_in_entries():
-    """parts_without_bound: many removals make more parts."""
-    removed = tuple(range(2 * MAX_PART_COUNT + 1))
-
-    assert [len(part.removed) for part in split(Range(0, 9_999, (), removed))] == [
-        MAX_PART_COUNT,
-        MAX_PART_COUNT,
-        1,
-    ]
-
-
-def part(index: int, *, count: int = 3, end: int = 3) -> Part:
-    return Part(None, end, index, count, (), (index,))
-
-
-def test_parts_of_different_numbers_are_not_mixed():
-    """parts_of_two_ends_are_mixed: half of one slice and half of a later one are no whole."""
-    assembly = Assembly("r")
-
-    assert assembly.add(part(0, count=2, end=3), "request", 0.0) is None
-    assert assembly.add(part(1, count=2, end=4), "request", 0.0) is None
-
-
-def test_a_part_that_comes_late_is_progress():
-    """progress_is_overlooked: what grows slowly is not dropped."""
-    assembly = Assembly("r")
-    for index in range(2):
-        assembly.add(part(index), "request", float(index))
-        assembly.drop_stale(float(index))
-
-    assert assembly.add(part(2), "request", 2.0) == Range(None, 3, (), (0, 1, 2))
-
-
-def test_what_is_being_assembled_is_bounded():
-    """assemblies_without_bound: of too many the one that waits longest goes."""
-    assembly = Assembly("r")
-    for n in range(MAX_COUNT + 1):
-        assembly.add(part(0), n, float(n))
-
-    assert len(assembly) == MAX_COUNT
-    assert assembly.add(part(1), 0, 99.0) is None
-    assert assembly.add(part(2), 0, 99.0) is None
-
-
-@pytest.mark.parametrize("index", [-1, 3])
-def test_a_part_that_there_is_not_is_dropped(index):
-    """part_out_of_bounds: three parts are the first, the second and the third."""
-    assembly = Assembly("r")
-    for each in (0, 1, index):
-        assert assembly.add(part(each), "request", 0.0) is None
-
-    assert assembly.add(part(2), "request", 0.0) is not None
-
-
 def test_one_missed_heartbeat_is_no_reason_to_ask():
     """suspicion_is_hasty: a lost heartbeat is nothing special."""
     sim = Simulation(nodes="ab")
@@ -456,7 +382,9 @@ def their_changes(count: int) -> list[Changes]:
     theirs, changes = Slice(OTHER), []
     for n in range(count):
         theirs.add(ROOM, f"{n}", b"{}", owner=n)
-        changes += [Changes(OTHER, part) for part in split(theirs.range_from(n))]
+        change = theirs.range_from(n)
+        assert change is not None
+        changes.append(Changes(OTHER, Part.of(change, (0, 0)), n + 1))
     return changes
 
 
@@ -484,7 +412,7 @@ def test_who_is_repaired_is_shown_at_once():
     assert list(tracker.keys(ROOM)) == ["0"]
 
 
-def test_a_transfer_whose_parts_arrive_is_not_asked_for_again():
+def test_an_answer_that_comes_bit_by_bit_is_not_asked_for_again():
     """transfer_gets_no_time: what is large takes longer than a request."""
     _, replication = protocol()
     answers(replication, Hello(OTHER, 5))
@@ -493,12 +421,24 @@ def test_a_transfer_whose_parts_arrive_is_not_asked_for_again():
         for each in pass_time(replication, 0.0, 0.3)
         if isinstance(each.message, Request)
     )
-    first = Transfer(OTHER, OTHER, request.number, Part(None, 5, 0, 2, (), ()))
-    answers(replication, first, now=0.3)
-
-    sent = pass_time(replication, 0.3, 0.3 + 2 * OPTIONS.request_timeout)
-
+    sent = []
+    for n in range(20):
+        now = 0.3 + n * 0.9 * STALL_DELAYS * OPTIONS.repair_delay
+        chunk = Chunk(100 - n, 101 - n if n else None, 500, ())
+        answers(
+            replication,
+            ChunkTransfer.of(
+                chunk, sender=OTHER, origin=OTHER, number=request.number, mark=7, is_last=False
+            ),
+            now=now,
+        )
+        sent += pass_time(replication, now, now + 0.89 * STALL_DELAYS * OPTIONS.repair_delay)
     assert Request not in kinds(sent)
+
+    rest = pass_time(replication, now, now + 1.3 * STALL_DELAYS * OPTIONS.repair_delay)
+
+    (again,) = (each.message for each in rest if isinstance(each.message, Request))
+    assert again.gaps == ((0, 81),)
 
 
 def test_ranges_with_a_gap_between_them_do_not_join():

@@ -10,7 +10,7 @@ from roost.crdt.entry import Entry
 from roost.testing import BrokenPromise, Faults, Oracle, Simulation, oracle
 from roost.testing.simulation import SimulatedNode
 from roost.tracker.floors import Floors
-from roost.tracker.messages import Changes, Heartbeat, Transfer
+from roost.tracker.messages import VERSIONS, Changes, ChunkTransfer, Heartbeat, Transfer
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.replication import ReplicationProtocol
 from tests.simulation import scene
@@ -28,6 +28,8 @@ from tests.simulation.scene import Limits, Scene
 
 OPTIONS = ReplicationOptions()
 ROOM = "room:1"
+NOW = VERSIONS[1]
+NEXT = NOW + 1
 
 
 def watched(nodes: str = "abc", faults: Faults | None = None) -> tuple[Simulation, Oracle]:
@@ -41,7 +43,7 @@ def ghost() -> None:
     sim.a.track(ROOM, "alice")
     sim.advance(1)
     sim.partition("a", "d")
-    late = sim.hold(Transfer, target="d", copies=True)
+    late = sim.hold(Transfer, ChunkTransfer, target="d", copies=True)
     sim.start("d")
     sim.advance(5)
     assert late.messages
@@ -226,7 +228,7 @@ def test_who_left_and_is_still_shown_is_seen():
     sim, judge = watched("ab")
     alice = sim.a.track(ROOM, "alice")
     sim.advance(5)
-    sim.hold(Changes, Transfer)
+    sim.hold(Changes, Transfer, ChunkTransfer)
     sim.a.end(alice)
     began_at = sim.now
 
@@ -239,7 +241,7 @@ def test_who_left_and_is_still_shown_is_seen():
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("version", 2, "a writes version 2, not 1"),
+        ("version", NEXT, f"a writes version {NEXT}, not {NOW}"),
         ("incompatible", (), "a does not know who reads nothing of it"),
     ],
 )
@@ -248,8 +250,8 @@ def test_a_wrong_idea_of_versions_is_seen(
 ):
     """Nodes know what all others can read, and who can read nothing."""
     sim, judge = watched("a")
-    sim.start("b", versions=(1, 2))
-    sim.start("c", versions=(2, 2))
+    sim.start("b", versions=(NOW, NEXT))
+    sim.start("c", versions=(NEXT, NEXT))
     judge.judge()
 
     monkeypatch.setattr(ReplicationProtocol, name, value)

@@ -13,13 +13,14 @@ import msgspec
 import pytest
 
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Faults, SimulatedNode, Simulation
 from roost.tracker.floors import MAX_FLOORS
 from roost.tracker.messages import (
     MAX_PART_COUNT,
     Alive,
     Changes,
+    ChunkTransfer,
     Digest,
     Goodbye,
     Heartbeat,
@@ -32,7 +33,6 @@ from roost.tracker.messages import (
     Transfer,
     decode_message,
     encode_message,
-    split,
 )
 from roost.tracker.node import Envelope
 from roost.tracker.options import ReplicationOptions
@@ -61,12 +61,18 @@ def known(node: SimulatedNode) -> set[str]:
     return {peer.name for peer in node.replication.peers}
 
 
-def relayed(sim: Simulation, origin: str, holder: str) -> Transfer:
+def relayed(sim: Simulation, origin: str, holder: str) -> ChunkTransfer:
     """What ``holder`` would send of the slice of ``origin``."""
     node = sim.nodes[holder]
     held = next(peer for peer in node.replication.peers if peer.name == origin)
-    (part,) = split(held.held.snapshot())
-    return Transfer(node.tracker.origin, held.origin, 1, part)
+    return ChunkTransfer.of(
+        held.held.snapshot(),
+        sender=node.tracker.origin,
+        origin=held.origin,
+        number=1,
+        mark=held.mark,
+        is_last=True,
+    )
 
 
 def protocol(
@@ -285,7 +291,7 @@ def test_of_too_many_floors_the_one_goes_that_was_heard_longest_ago():
     pass_time(replication, now, PERMDOWN + HEARTBEAT)
     assert replication.peers == []
 
-    answers(replication, Changes(OriginId("a0", 1, 0), Part(0, 0, 0, 1, (), ())), now=now)
+    answers(replication, Changes(OriginId("a0", 1, 0), Part(0, 0, (), ()), 0), now=now)
 
     assert replication.peers == []
 
@@ -573,8 +579,8 @@ def test_what_is_held_beyond_a_gap_is_bounded():
     for n in range(1_000):
         start = theirs.seq
         entry = theirs.add(ROOM, f"{n}", b"{}", owner=n)
-        (part,) = split(Range(start, theirs.seq, (entry,), ()))
-        answers(replication, Changes(OTHER, part))
+        part = Part.of(Range(start, theirs.seq, (entry,), ()), (0, 0))
+        answers(replication, Changes(OTHER, part, theirs.seq))
 
     (peer,) = replication.peers
     assert len(peer.ahead) == 100
@@ -697,50 +703,59 @@ def test_requests_are_repeated_with_growing_pauses():
     assert max(pauses) <= OPTIONS.max_request_timeout * 1.25 + 0.1
 
 
-def big_transfer(sender: OriginId, number: int, key: str) -> list[Transfer]:
-    """Two parts of a slice of ``OTHER`` whose keys begin with ``key``."""
+def chunks(sender: OriginId, number: int, mark: int, count: int) -> list[ChunkTransfer]:
+    """The slice of ``OTHER`` at so many entries, in a chunk for each, the last entry first."""
     theirs = Slice(OTHER)
-    for n in range(MAX_PART_COUNT + 1):
-        theirs.add(ROOM, f"{key}{n}", b"{}", owner=n)
-    return [Transfer(sender, OTHER, number, part) for part in split(theirs.snapshot())]
+    entries = [theirs.add(ROOM, f"{n}", b"{}", owner=n) for n in range(count)]
+    return [
+        ChunkTransfer.of(
+            Chunk(entry.seq - 1, None if entry is entries[-1] else entry.seq, count, (entry,)),
+            sender=sender,
+            origin=OTHER,
+            number=number,
+            mark=mark,
+            is_last=entry.seq == 1,
+        )
+        for entry in reversed(entries)
+    ]
 
 
-def test_parts_of_different_answers_are_not_mixed():
-    """Half of one answer and half of another are no whole one."""
+def test_chunks_of_different_answers_make_one_slice():
+    """Each is right by itself, whoever sent it, and whatever was asked."""
     tracker, replication = protocol()
     c = OriginId("c", 1, 3)
     answers(replication, Hello(OTHER, 0), Hello(c, 0))
-    replication.handle_timer(0.0)
-    first, second = big_transfer(OTHER, 1, "x"), big_transfer(c, 2, "y")
+    first, second = chunks(OTHER, 1, 33, 3), chunks(c, 2, 33, 3)
 
-    answers(replication, first[0], second[1])
-    assert tracker.count_keys(ROOM) == 0
+    answers(replication, first[0], second[2])
+    assert sorted(tracker.keys(ROOM)) == ["0", "2"]
+    assert replication.peers[0].held.seq == 0
 
     answers(replication, first[1])
-    assert tracker.count_keys(ROOM) == MAX_PART_COUNT + 1
-    assert all(key.startswith("x") for key in tracker.keys(ROOM))
+    assert sorted(tracker.keys(ROOM)) == ["0", "1", "2"]
+    assert replication.peers[0].held.seq == 3
 
 
-def test_parts_without_progress_are_dropped():
-    """The rest of an answer that comes after two heartbeats finds nothing to complete."""
+def test_what_came_of_an_answer_stays():
+    """The rest of it that comes two heartbeats later completes what came before."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 0))
-    first, second = big_transfer(OTHER, 1, "x")
+    first, second = chunks(OTHER, 1, 22, 2)
     answers(replication, first)
     pass_time(replication, 0, 3 * HEARTBEAT + 0.5)
 
     answers(replication, second, now=3 * HEARTBEAT + 0.5)
 
-    assert tracker.count_keys(ROOM) == 0
+    assert sorted(tracker.keys(ROOM)) == ["0", "1"]
 
 
 def test_changes_beyond_a_transfer_are_applied_after_it():
-    """Changes that come while a snapshot is on its way are not lost, nor asked for."""
+    """Changes that come while chunks are on their way are not lost, nor asked for."""
     sim = Simulation(nodes="a")
     for n in range(2 * MAX_PART_COUNT):
         sim.a.track(ROOM, f"{n}")
     sim.advance(1)
-    transfer = sim.hold(Transfer, target="b")
+    transfer = sim.hold(ChunkTransfer, target="b")
     sim.start("b")
     sim.advance(0.5)
     sim.a.track(ROOM, "alice")
@@ -749,7 +764,7 @@ def test_changes_beyond_a_transfer_are_applied_after_it():
 
     transfer.release()
 
-    assert len(transfer.messages) == 2
+    assert len(transfer.messages) > 1
     assert sim.b.tracker.has_key(ROOM, "alice")
     assert sim.disagreement() is None
     assert sim.sent["Request"] == 1
@@ -779,7 +794,7 @@ def test_a_transfer_that_ends_behind_is_followed_by_the_next():
 
 
 def test_an_old_transfer_changes_nothing():
-    """A snapshot that is complete after newer changes came is ignored."""
+    """A chunk that comes after newer changes is ignored."""
     sim = Simulation()
     alice = sim.a.track(ROOM, "alice")
     sim.run_until_quiet()
@@ -793,9 +808,19 @@ def test_an_old_transfer_changes_nothing():
     assert sim.c.keys(ROOM) == ["bob"]
 
 
-def test_an_empty_slice_is_one_part():
+def test_an_empty_slice_is_one_chunk():
     """That there is nothing is something to say."""
-    assert split(Range(None, 3, (), ())) == [Part(None, 3, 0, 1, (), ())]
+    tracker, replication = protocol()
+    tracker.track(ROOM, "alice", {}, owner=1)
+    replication.handle_timer(0.0)
+    tracker.untrack(ROOM, "alice", owner=1)
+    answers(replication, Hello(OTHER, 0))
+
+    sent = answers(replication, Request(OTHER, OWN, 0, 1, 0, ((0, None),)))
+
+    (message,) = (each.message for each in sent if isinstance(each.message, ChunkTransfer))
+    assert message.chunk() == Chunk(0, None, 2, ())
+    assert message.is_last
 
 
 def test_the_next_life_of_a_name_takes_the_place_of_the_last():
@@ -1095,7 +1120,7 @@ def test_a_node_that_comes_up_is_shown_after_one_heartbeat_at_the_latest():
     sim.advance(DOWN + A_WHILE)
     sim.a.track(ROOM, "bob")
     sim.advance(1)
-    sim.hold(Transfer)
+    sim.hold(Transfer, ChunkTransfer)
 
     sim.heal()
     sim.advance(2 * HEARTBEAT + 0.6)

@@ -24,12 +24,14 @@ from msgspec.inspect import (
 from roost.crdt.origin import OriginId
 from roost.exceptions import NotTracked
 from roost.testing import Faults, Oracle, Simulation
-from roost.tracker.messages import Changes, Heartbeat, Superseded, TrackerMessage
+from roost.tracker.messages import VERSIONS, Changes, Heartbeat, Superseded, TrackerMessage
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.protocol import Joined, Left
 
 OPTIONS = ReplicationOptions()
 ROOM = "room:1"
+NOW = VERSIONS[1]
+NEXT = NOW + 1
 
 FROZEN = (
     *(BoolType, BytesType, FloatType, IntType, NoneType, StrType),
@@ -348,15 +350,15 @@ def test_a_rolling_upgrade_mixes_versions():
     oracle = Oracle(sim)
     sim.c.track(ROOM, "carol")
 
-    sim.roll("ab", versions=(1, 2))
+    sim.roll("ab", versions=(NOW, NEXT))
     sim.a.track(ROOM, "alice")
     oracle.judge()
     assert sim.c.keys(ROOM) == ["alice", "carol"]
-    assert [node.replication.version for node in sim.nodes.values()] == [1, 1, 1]
+    assert [node.replication.version for node in sim.nodes.values()] == [NOW] * 3
 
-    sim.roll("c", versions=(1, 2))
+    sim.roll("c", versions=(NOW, NEXT))
     oracle.judge()
-    assert [node.replication.version for node in sim.nodes.values()] == [2, 2, 2]
+    assert [node.replication.version for node in sim.nodes.values()] == [NEXT] * 3
 
 
 def test_a_later_version_writes_a_field_more():
@@ -371,7 +373,7 @@ def test_a_later_version_writes_a_field_more():
         assert len(sim.b.replication.peers) == 1
         return sim.sent_size
 
-    assert size_of_heartbeats((1, 2)) > size_of_heartbeats((1, 1)) + 10
+    assert size_of_heartbeats((NOW, NEXT)) > size_of_heartbeats((NOW, NOW)) + 10
 
 
 def test_nodes_that_share_no_version_know_of_each_other():
@@ -379,7 +381,7 @@ def test_nodes_that_share_no_version_know_of_each_other():
     sim = Simulation(nodes="a")
     oracle = Oracle(sim)
 
-    sim.start("b", versions=(2, 2))
+    sim.start("b", versions=(NEXT, NEXT))
     oracle.judge()
 
     assert [peer.name for peer in sim.a.replication.incompatible] == ["b"]

@@ -24,7 +24,7 @@ from roost.tracker.peer import Peer
 from roost.tracker.protocol import Joined, TrackerProtocol, Updated
 from roost.tracker.replication import ReplicationProtocol
 
-__all__ = ["OneNode", "add", "changes", "heartbeat", "origin", "transfer"]
+__all__ = ["OneNode", "add", "changes", "heartbeat", "origin", "range_from", "transfer"]
 
 Kind = TypeVar("Kind", bound=TrackerMessage)
 
@@ -136,11 +136,16 @@ def heartbeat(theirs: Slice, *, versions: tuple[int, int] = VERSIONS, link: str 
     return Heartbeat(theirs.origin, theirs.seq, 0, versions, link)
 
 
-def changes(theirs: Slice, start: int = 0) -> Changes:
-    """What another node broadcasts that it changed."""
+def range_from(theirs: Slice, start: int) -> Range:
+    """What another node changed after a number that its log reaches."""
     change = theirs.range_from(start)
     assert change is not None
-    return Changes(theirs.origin, Part.of(change, (0, 0)), theirs.seq)
+    return change
+
+
+def changes(theirs: Slice, start: int = 0) -> Changes:
+    """What another node broadcasts that it changed."""
+    return Changes(theirs.origin, Part.of(range_from(theirs, start), (0, 0)), theirs.seq)
 
 
 def transfer(

@@ -15,7 +15,7 @@ from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import Alive, ChunkTransfer, Request
 from roost.tracker.protocol import TrackerProtocol
-from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, transfer
+from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, range_from, transfer
 
 A, B, C = origin("a"), origin("b"), origin("c")
 
@@ -33,7 +33,7 @@ def test_a_fresh_slice_has_nothing():
     mine = Slice(A)
 
     assert mine.snapshot() == Chunk(0, None, 0, ())
-    assert mine.range_from(0) == Range(0, 0, (), ())
+    assert range_from(mine, 0) == Range(0, 0, (), ())
 
 
 @pytest.mark.conforms("ST-2")
@@ -143,15 +143,15 @@ def test_a_range_is_told_as_joins_and_leaves():
     add(theirs, "alice")
     add(theirs, "bob")
     alice, bob = theirs
-    assert held.apply(theirs.range_from(0)) == SliceDiff((), (alice, bob))
+    assert held.apply(range_from(theirs, 0)) == SliceDiff((), (alice, bob))
     assert held.seq == 2
 
     theirs.remove(alice)
-    assert held.apply(theirs.range_from(2)) == SliceDiff((alice,), ())
+    assert held.apply(range_from(theirs, 2)) == SliceDiff((alice,), ())
     assert held.seq == 3
 
     new = theirs.replace(bob, b"{}")
-    assert held.apply(theirs.range_from(3)) == SliceDiff((bob,), (new,))
+    assert held.apply(range_from(theirs, 3)) == SliceDiff((bob,), (new,))
     assert held.seq == 4
     assert held.snapshot() == theirs.snapshot() == Chunk(0, None, 4, (new,))
 
@@ -272,10 +272,10 @@ def test_ranges_with_a_gap_between_them_do_not_join():
     """Neither way round: a receiver in the gap would be led astray."""
     theirs = Slice(B)
     add(theirs, "alice")
-    first = theirs.range_from(0)
+    first = range_from(theirs, 0)
     add(theirs, "bob")
     add(theirs, "carol")
-    last = theirs.range_from(2)
+    last = range_from(theirs, 2)
 
     for one, two in ((first, last), (last, first)):
         with pytest.raises(ValueError, match="do not chain"):
@@ -289,11 +289,11 @@ def test_ranges_that_chain_join_with_all_that_either_has():
     add(theirs, "alice")
     add(theirs, "bob")
     alice, bob = theirs
-    first = theirs.range_from(1)
+    first = range_from(theirs, 1)
     theirs.remove(alice)
     add(theirs, "carol")
     (_, carol) = theirs
-    second = theirs.range_from(2)
+    second = range_from(theirs, 2)
 
     assert join_ranges(first, second) == Range(1, 4, (bob, carol), (alice.seq,))
 
@@ -306,10 +306,10 @@ def test_a_removal_stays_in_the_range_that_removes():
     """
     theirs = Slice(B)
     alice = add(theirs, "alice")
-    first = theirs.range_from(0)
+    first = range_from(theirs, 0)
     (entry,) = theirs
     theirs.remove(entry)
-    second = theirs.range_from(1)
+    second = range_from(theirs, 1)
 
     joined = join_ranges(first, second)
     assert joined == Range(0, 2, (), (entry.seq,))
