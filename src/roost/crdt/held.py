@@ -192,7 +192,12 @@ class HeldSlice:
         """(a, b): those with seqs in (a, b] that are still live are here, as far as is known."""
         if self._is_distrusted:
             return 0, 0
-        return (0, self.seq) if self._partial is None else self._partial.known
+        partial = self._partial
+        if partial is None:
+            return 0, self.seq
+        joined = _join(partial.known, partial.covered)
+        # Apart from each other only one of them can be named: in the gaps it is of more use.
+        return joined or (partial.known if any(partial.known) else partial.covered)
 
     def reaches(self, change: Range) -> bool:
         """Whether ``change`` begins at or below what is held: there is no gap before it."""
@@ -219,7 +224,9 @@ class HeldSlice:
         taken = [entries.pop(seq, None) for seq in change.removed]
         removed = tuple([entry for entry in taken if entry is not None])
         added = change.added
-        if change.start != at and entries:  # else nothing of it can be here
+        if partial is not None:  # chunks of later numbers may have brought some of it
+            added = tuple([e for e in added if e.seq > at and e.seq not in entries])
+        elif change.start != at and entries:  # else nothing of it can be here
             added = tuple([entry for entry in added if entry.seq > at])
         for entry in added:
             entries[entry.seq] = entry
@@ -312,6 +319,13 @@ def _is_in(seq: int, gaps: Sequence[Gap]) -> bool:
 
 def _width(interval: tuple[int, int]) -> int:
     return interval[1] - interval[0]
+
+
+def _join(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int] | None:
+    """The union of two intervals; None if they are apart."""
+    if max(one[0], other[0]) <= min(one[1], other[1]):
+        return min(one[0], other[0]), max(one[1], other[1])
+    return None
 
 
 def join_ranges(first: Range, second: Range) -> Range:
