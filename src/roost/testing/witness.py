@@ -67,8 +67,11 @@ class Witness(msgspec.Struct):
                 if last is None or _is_peer(node, sender):  # else it is asked whether it lives
                     self.known[sender] = now
         match message:
-            case Heartbeat(seq=seq) | Hello(seq=seq) | Alive(seq=seq):
+            case Heartbeat(seq=seq) | Hello(seq=seq):
                 self._announce(sender, seq)
+            case Alive(asker=asker, seq=seq):
+                if asker == node.tracker.origin.name:  # else it is passed on, or for a namesake
+                    self._announce(sender, seq)
             case Changes(seq=seq):
                 self._announce(sender, seq)
             case Digest(seqs=seqs) if _is_peer(node, sender):
