@@ -485,15 +485,21 @@ def test_what_is_named_and_not_here_is_not_taken(is_there: bool):
 
 
 def test_a_late_chunk_that_names_who_left_since_says_nothing_of_what_is_known():
-    """Ranges have removed what it names: that is no sign of a clone."""
+    """Ranges have removed what it names: that is no sign of a clone, and it is asked for again."""
     state = entries(3)
     bob = Receiver()
     bob.hear(Chunk(0, None, 3, tuple(state.values())))
-    late = cut(state, 4, known=bob.held.known)
+    late = cut(state, 10, (0, 2), known=bob.held.known)
+    assert sorted(late.kept) == [1, 2]
 
-    bob.hear(Range(3, 5, (), (2,)), late)
+    bob.hear(cut(state, 10, (2, None)), Range(10, 11, (), (1,)), late)
+    assert bob.held.gaps == [(0, 2)]
+    assert bob.held.known == (0, 11)
 
-    assert bob.held.known == (0, 5)
+    del state[1]
+    bob.hear(cut(state, 11, (0, 2), known=bob.held.known))
+    assert bob.held.entries == state
+    assert bob.held.seq == 11
 
 
 def test_a_transfer_that_starts_over_keeps_what_came():

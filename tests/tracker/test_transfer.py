@@ -5,12 +5,14 @@ Every message is right by itself, so that what was lost is all that is sent once
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from roost.crdt.held import MAX_GAPS
 from roost.crdt.slice import Slice
 from roost.tracker import answers, messages
-from roost.tracker.answers import MAX_ANSWER_COUNT
+from roost.tracker.answers import MAX_ANSWER_COUNT, PACE
 from roost.tracker.messages import (
     MAX_GAP_COUNT,
     Changes,
@@ -172,7 +174,48 @@ def test_a_holder_of_a_part_hands_on_nothing():
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_four_newcomers_at_once_have_their_turns():
+def test_a_holder_that_gets_a_later_slice_hands_on_no_mixture():
+    """What is left of an answer is dropped: part of what it would say is of another number."""
+    link = filled("ab", 100)
+    a, b = link["a"], link["b"]
+    link.run(lambda: b.follows(a), 5)
+    link.deliver("b", Hello(C, 0))
+    b.room = Room(size=0)
+    link.deliver("b", Request(C, A, 0, 1, 0, ((0, None),)))
+    link.deliver("b", ChunkTransfer(A, A, 0, False, 60, None, 500, 7, ()))
+    assert b.held_of(a).held.is_partial
+    link.sent.clear()
+
+    b.room = Room()
+    link.drops = lambda by, to, message: by == "a"
+    link.advance(1)
+
+    assert [each for each in link.sent if each[0] == "b"] == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_answers_take_turns():
+    """Where there is room for one message at a time, each asker gets one after the other."""
+    link = Linked("a")
+    a = link["a"]
+    a.fill(2_000)
+    link.advance(1)
+    link.deliver("a", Hello(B, 0))
+    link.deliver("a", Hello(C, 0))
+    a.room = Room(size=0)
+    for asker in (B, C):
+        link.deliver("a", Request(asker, A, 0, 1))
+
+    a.room = Room(size=1)
+    link.advance(10 * PACE)
+
+    targets = [to for _, to, _ in link.sent]
+    assert len(targets) >= 8
+    assert all(one != other for one, other in pairwise(targets))
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_four_newcomers_at_once_are_whole_at_about_the_same_time():
     """They are whole at about the same time, and each is sent the slice once."""
     link = filled("abcde", 2_000)
     done: dict[str, float] = {}
