@@ -27,25 +27,26 @@ from time import process_time
 from typing import Final
 
 import psutil
-from roost.tracker.assembly import Assembly
 
 from bench.plot import plot_lines
 from bench.table import format_figure, format_ratio, format_size, markdown_table, parse_size
 from bench.tracker import new_process
+from roost.crdt.cutter import Cutter
 from roost.crdt.held import HeldSlice
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Range, Slice
+from roost.crdt.slice import Chunk, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import (
+    MAX_PART_COUNT,
+    MAX_PART_SIZE,
     Changes,
+    ChunkTransfer,
     Heartbeat,
     Hello,
     Part,
     Row,
-    Transfer,
     decode_message,
     encode_message,
-    split,
 )
 from roost.tracker.protocol import TrackerProtocol
 from roost.tracker.replication import ReplicationProtocol
@@ -66,7 +67,7 @@ class Effort:
 
     Args:
         round_count: Rounds over all sizes, and repetitions of the rest.
-        snapshot_count: Presences of the node whose snapshot is taken, and which comes and goes.
+        snapshot_count: Presences of the node whose slice is handed on, and which comes and goes.
         seconds: Of the simulated time over which traffic is counted.
     """
 
@@ -100,7 +101,7 @@ class Copy:
 
     def change(self, numbers: Iterable[int], kind: str) -> bytes:
         """The message that tells of changes of these presences."""
-        return encode_message(Changes(THEM, self._part(numbers, kind)))
+        return encode_message(Changes(THEM, self._part(numbers, kind), self.seq))
 
     def _part(self, numbers: Iterable[int], kind: str) -> Part:
         start = self.seq
@@ -113,7 +114,7 @@ class Copy:
             if kind != "leaves":
                 self._seqs[number] = self.seq
                 added.append(_row(number, self.seq))
-        return Part(start, self.seq, 0, 1, tuple(added), tuple(removed))
+        return Part(start, self.seq, tuple(added), tuple(removed))
 
     def receive(self, data: bytes) -> None:
         """What a shell does with bytes from another node."""
@@ -141,13 +142,12 @@ class Copy:
         """Seconds for the changes of each kind in a slice alone, of the same size."""
         (peer,) = self.replication.peers
         held = HeldSlice()
-        held.apply(peer.held.snapshot())
+        held.take(peer.held.snapshot())
         (old_seq, old_seqs) = self.seq, array("q", self._seqs)
         numbers = self._rng.sample(range(len(old_seqs)), min(CHANGE_COUNT, len(old_seqs)))
         figures = {}
         for kind in KINDS:
-            part = self._part(numbers, kind)
-            change = Range(part.start, part.end, tuple(part.entries(THEM.ref_prefix)), part.removed)
+            change = self._part(numbers, kind).range(THEM.ref_prefix)
             figures[f"HeldSlice.apply: {kind}"] = _time(held.apply, change)
         self.seq, self._seqs = old_seq, old_seqs
         return figures
@@ -184,8 +184,25 @@ def _round() -> dict[str, float]:
     return {**copy.time_changes(), **copy.time_bare(), GC_FULL: _time(gc.collect)}
 
 
+def _cut(theirs: Slice) -> list[Chunk]:
+    """All chunks of a slice, as an answer has them."""
+    cutter, chunks, upto = Cutter(theirs.entries), list[Chunk](), None
+    while upto != 0:
+        chunk = cutter.cut(
+            0,
+            upto,
+            end=theirs.seq,
+            known=(0, 0),
+            max_size=MAX_PART_SIZE,
+            max_count=MAX_PART_COUNT,
+        )
+        chunks.append(chunk)
+        upto = chunk.above
+    return chunks
+
+
 def _snapshot(size: int) -> dict[str, float]:
-    """One snapshot on its way, then its node down and up again."""
+    """One slice on its way, then its node down and up again."""
     theirs = Slice(THEM)
     for number in range(size):
         row = _row(number, theirs.seq + 1)
@@ -196,10 +213,17 @@ def _snapshot(size: int) -> dict[str, float]:
         figures[name] = process_time() - since
 
     since = process_time()
-    parts = split(theirs.snapshot())
+    chunks = _cut(theirs)
     note("cut", since)
     since = process_time()
-    encoded = [encode_message(Transfer(THEM, THEM, 1, part)) for part in parts]
+    encoded = [
+        encode_message(
+            ChunkTransfer.of(
+                chunk, sender=THEM, origin=THEM, number=1, mark=7, is_last=chunk is chunks[-1]
+            )
+        )
+        for chunk in chunks
+    ]
     note("encode", since)
     figures["size, bytes"] = sum(map(len, encoded))
     figures["messages"] = len(encoded)
@@ -207,19 +231,14 @@ def _snapshot(size: int) -> dict[str, float]:
     decoded = [decode_message(data) for data in encoded]
     note("decode", since)
     since = process_time()
-    assembly = Assembly(THEM.ref_prefix)
-    change = None
+    held = HeldSlice()
     for message in decoded:
-        assert isinstance(message, Transfer)
-        change = assembly.add(message.part, None, 0.0)
-    note("assemble", since)
-    assert change is not None
-    since = process_time()
-    diff = HeldSlice().apply(change)
-    note("apply to an empty HeldSlice", since)
-    assert diff is not None
-    assert len(diff.added) == size
-    del decoded, assembly, change, diff
+        assert isinstance(message, ChunkTransfer)
+        held.take(message.chunk())
+    note("take by an empty HeldSlice", since)
+    assert len(held) == size
+    assert not held.is_partial
+    del chunks, decoded, held
 
     copy = Copy(0)
     steps = []
@@ -384,9 +403,9 @@ def render_snapshot(samples: Mapping[str, Sequence[float]], size: int) -> str:
     ]
     count, bytes_ = (samples[name][0] for name in plain)
     return (
-        f"### A node of {size:,} presences: its snapshot, and its end\n\n"
+        f"### A node of {size:,} presences: its slice in chunks, and its end\n\n"
         f"{markdown_table(['ms', 'best', 'median'], rows)}\n\n"
-        f"The snapshot has {count:,.0f} messages and {bytes_ / 1e6:.1f} MB."
+        f"The slice has {count:,.0f} messages and {bytes_ / 1e6:.1f} MB."
     )
 
 

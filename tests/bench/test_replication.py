@@ -32,7 +32,7 @@ def test_the_replication_benchmark_fills_every_row(tmp_path: Path) -> None:
         f"decode and receive: {kind}" for kind in KINDS
     ]
     assert names[-3:] == ["nodes", "2", "3"]
-    assert "The snapshot has 3 messages" in report
+    assert "The slice has 5 messages" in report
     lines = ElementTree.parse(picture).findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines) == len(replication.RATES)
 
