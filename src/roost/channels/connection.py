@@ -34,7 +34,6 @@ __all__ = ["Connection"]
 logger = logging.getLogger("roost.channels")
 
 MAX_TOLD_TOPICS = 1_000
-MAX_LOGGED_LENGTH = 200  # characters of a topic that a client made up
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
 # Bytes that decoding adds for a value, a list and an object: CPython's sizes, with their places.

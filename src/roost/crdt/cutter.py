@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from zlib import crc32
 
-from roost.crdt.entry import Entry
+from roost.crdt.entry import SEQ_SIZE, Entry
 from roost.crdt.slice import Chunk
 
 __all__ = ["Cutter", "checksum"]
@@ -80,7 +80,7 @@ class Cutter:
             entry = entries.get(seq)
             if entry is not None:
                 if known_above < seq <= known_upto:
-                    size += _SEQ_SIZE
+                    size += SEQ_SIZE
                     is_known = True
                 else:
                     size += entry.size
@@ -96,6 +96,3 @@ class Cutter:
             at -= 1
         check = checksum([entries[seq] for seq in kept])
         return Chunk(lowest, upto, end, tuple(added), tuple(kept), check)
-
-
-_SEQ_SIZE = 9  # bytes that a number takes in a message at most

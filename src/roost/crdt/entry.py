@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Entry"]
+__all__ = ["SEQ_SIZE", "Entry"]
 
+SEQ_SIZE: Final = 9  # bytes that a seq takes in a message at most
 OVERHEAD_SIZE: Final = 40  # bytes at most of an entry's numbers and of what separates its fields
 
 

@@ -286,8 +286,12 @@ class HeldSlice:
         ]
         added = [
             entry
+            for above, upto in filled  # nearly always one
             for entry in chunk.added
-            if entry.seq not in entries and entry.seq not in gone and _is_in(entry.seq, filled)
+            if above < entry.seq
+            and (upto is None or entry.seq <= upto)
+            and entry.seq not in entries
+            and entry.seq not in gone
         ]
         for entry in added:
             entries[entry.seq] = entry
@@ -322,10 +326,6 @@ def _lower(one: int | None, other: int | None) -> int | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
-
-
-def _is_in(seq: int, gaps: Sequence[Gap]) -> bool:
-    return any(above < seq and (upto is None or seq <= upto) for above, upto in gaps)
 
 
 def _width(interval: tuple[int, int]) -> int:

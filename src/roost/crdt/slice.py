@@ -20,12 +20,11 @@ from typing import Final
 
 import msgspec
 
-from roost.crdt.entry import Entry
+from roost.crdt.entry import SEQ_SIZE, Entry
 from roost.crdt.origin import OriginId
 
 __all__ = ["Chunk", "Range", "Slice"]
 
-_REMOVAL_SIZE: Final = 9  # bytes that a seq takes in a message at most
 LOG_COUNT: Final = 10_000  # changes: Phoenix's largest delta generation
 
 
@@ -43,6 +42,11 @@ class Range(msgspec.Struct, frozen=True):
     end: int
     added: tuple[Entry, ...]
     removed: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a message, and never fewer than it does."""
+        return sum([entry.size for entry in self.added]) + SEQ_SIZE * len(self.removed)
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -63,6 +67,11 @@ class Chunk(msgspec.Struct, frozen=True):
     added: tuple[Entry, ...]
     kept: tuple[int, ...] = ()
     check: int = 0
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a message, and never fewer than it does."""
+        return sum([entry.size for entry in self.added]) + SEQ_SIZE * len(self.kept)
 
 
 class _Change(msgspec.Struct, frozen=True, gc=False):
@@ -158,6 +167,10 @@ class Slice:
         """Its entries by seq, in this order; they are those of the present number."""
         return self._entries
 
+    def reaches(self, start: int) -> bool:
+        """Whether the log reaches back to ``start``, and the slice as far."""
+        return self._log_start <= start <= self.seq
+
     def range_from(self, start: int, end: int | None = None) -> Range | None:
         """The changes in (start, end], by default all after ``start``.
 
@@ -166,7 +179,7 @@ class Slice:
         """
         if end is None:
             end = self.seq
-        if not self._log_start <= start <= end <= self.seq:
+        if not (self.reaches(start) and start <= end <= self.seq):
             return None
         changes = self._log[start - self._log_start : end - self._log_start]
         removed = tuple([each.removed for each in changes if each.removed])
@@ -192,7 +205,7 @@ class Slice:
         size = 0
         for at in range(first, last):
             added = log[at].added
-            size += _REMOVAL_SIZE if added is None else _REMOVAL_SIZE + added.size
+            size += SEQ_SIZE if added is None else SEQ_SIZE + added.size
             if size > max_size and at > first:
                 last = at
                 break

@@ -136,7 +136,6 @@ class Replicator:
         self._forgotten: dict[str, None] = {}  # nodes that were silent for too long, while alone
         self._alone_timer: asyncio.TimerHandle | None = None
         self._failures: Counter[str] = Counter()
-        self._adapter = adapter
         self._refused_count = adapter.counters["too_large"]
         self._failed_at: float | None = None
         self._logged_at: dict[str, float] = {}  # by kind of failure

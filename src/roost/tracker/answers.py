@@ -93,7 +93,7 @@ class Answers:
             count = node.own.seq - after
             reaches = (
                 bool(is_ours)
-                and node.own.range_from(after, after) is not None
+                and node.own.reaches(after)
                 and count <= max(RANGE_COUNT, len(node.own) // RANGE_SHARE)
             )
             if reaches and after < node.broadcast_seq:
@@ -146,7 +146,7 @@ class Answers:
             change = node.own.range_from(at, end)
             if change is None:
                 return False  # the log was cut meanwhile: it will be asked for again
-            step_size = sum(entry.size for entry in change.added) + 9 * len(change.removed)
+            step_size = change.size
             if parts and (size + step_size > max_size or len(parts) >= messages.MAX_PART_COUNT):
                 break
             parts.append(Part.of(change, (mark, end_mark)))
@@ -194,5 +194,5 @@ class Answers:
             is_last=not has_more,
         )
         node.send(answer.to, message)
-        node.sent_large(sum(entry.size for entry in chunk.added) + 9 * len(chunk.kept))
+        node.sent_large(chunk.size)
         return has_more

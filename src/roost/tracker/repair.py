@@ -62,8 +62,12 @@ class Repair:
         if peer.behind_at is None:
             peer.behind_at = self._node.clock.now
         if peer.gap_at is None and peer.request is None:
-            peer.gap_at = self._node.clock.now + self._node.options.repair_delay
-            self._members.wait_for(peer)
+            self._ask_soon(peer)
+
+    def _ask_soon(self, peer: Peer) -> None:
+        """Ask for what is missing, if it still is after the repair delay."""
+        peer.gap_at = self._node.clock.now + self._node.options.repair_delay
+        self._members.wait_for(peer)
 
     def _show_if_current(self, peer: Peer) -> None:
         # Others may know less of it than there is: it is current if it says so itself.
@@ -79,8 +83,7 @@ class Repair:
     def start_over(self, peer: Peer) -> None:
         """A peer is back: what was asked for meanwhile, and how often, says nothing any more."""
         peer.request, peer.attempts = None, 0
-        peer.gap_at = self._node.clock.now + self._node.options.repair_delay
-        self._members.wait_for(peer)
+        self._ask_soon(peer)
 
     def forget_holder(self, name: str) -> None:
         """A node is gone: it can be asked for nothing."""
@@ -198,8 +201,7 @@ class Repair:
             if has_gained:
                 self._ask(peer)
             elif peer.gap_at is None:
-                peer.gap_at = node.clock.now + node.options.repair_delay
-                self._members.wait_for(peer)
+                self._ask_soon(peer)
 
     def _receive_range(self, peer: Peer, part: Part) -> bool:
         """Take a range; return whether its history is the one that is known."""

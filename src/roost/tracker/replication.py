@@ -432,7 +432,7 @@ class ReplicationProtocol:
                 end = change.end
                 part = Part.of(change, (path.mark, mark))
                 node.broadcast(Changes(node.id, part, own.seq))
-                node.sent_large(sum(entry.size for entry in change.added))
+                node.sent_large(change.size)
             node.broadcast_seq = end
             path.add(end, mark)
             self._broadcast_at = node.clock.now
