@@ -40,8 +40,14 @@ SENTENCES = [
     (NotStarted("Online", "run the endpoint"), "Online is not running: run the endpoint"),
     (
         WrongThread("push"),
-        "push was called outside the event loop's thread: use loop.call_soon_threadsafe, or "
-        "endpoint.broadcast, which works from any thread",
+        "push was called outside the event loop's thread: use endpoint.call(…), which runs it "
+        "there and returns its result, or loop.call_soon_threadsafe, or endpoint.broadcast, which "
+        "works from any thread",
+    ),
+    (
+        WrongThread("endpoint.call", is_loops=True),
+        "endpoint.call was called on the event loop's thread, where it would wait for itself: "
+        "await the method there, without it",
     ),
     (AdapterError("redis://db:6379", "connection refused"), "redis://db:6379: connection refused"),
     (ConnectRefused(), "connection refused"),

@@ -93,20 +93,28 @@ class NotStarted(RoostError, RuntimeError):
 
 
 class WrongThread(RoostError, RuntimeError):
-    """A call that belongs to the event loop's thread came from another one.
+    """A call that belongs to the event loop's thread came from another one, or the other way round.
 
     Attributes:
         what: The call, for example ``"push"``.
+        is_loops: Whether it was the event loop's thread that called what blocks.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, what: str, is_loops: bool = False) -> None:
+        super().__init__(what, is_loops)
         self.what = what
+        self.is_loops = is_loops
 
     def __str__(self) -> str:
+        if self.is_loops:
+            return (
+                f"{self.what} was called on the event loop's thread, where it would wait for "
+                "itself: await the method there, without it"
+            )
         return (
-            f"{self.what} was called outside the event loop's thread: use "
-            "loop.call_soon_threadsafe, or endpoint.broadcast, which works from any thread"
+            f"{self.what} was called outside the event loop's thread: use endpoint.call(…), which "
+            "runs it there and returns its result, or loop.call_soon_threadsafe, or "
+            "endpoint.broadcast, which works from any thread"
         )
 
 

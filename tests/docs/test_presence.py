@@ -17,7 +17,7 @@ import pytest
 from starlette.applications import Starlette
 
 from roost import Channel, Endpoint
-from roost.exceptions import JoinRefused, PayloadError
+from roost.exceptions import JoinRefused, PayloadError, WrongThread
 from roost.testing import ChannelCase, JoinedCase
 from tests.clients import connect
 from tests.docs.guide import Guide
@@ -192,6 +192,23 @@ async def test_a_view_lists_and_counts():
         entry = await guide.online.get_by_key("room:lobby", "bob")
         assert entry == answer["people"]["bob"]
         assert await guide.online.get_by_key("room:lobby", "carol") is None
+
+
+async def test_a_view_that_is_not_async_lists_and_counts():
+    """A def route, which runs in a thread, gets the same through the endpoint."""
+    guide = GUIDE.run(until="From code that is not async")
+    transport = httpx.ASGITransport(app=guide.app)
+    async with (
+        ChannelCase(guide.endpoint) as case,
+        httpx.AsyncClient(transport=transport, base_url="http://test") as browser,
+    ):
+        for name in ("alice", "bob"):
+            await enter(case, guide, name)
+        answer = (await browser.get("/rooms/lobby/names")).json()
+
+        assert answer == {"names": ["alice", "bob"], "users": 2}
+        with pytest.raises(WrongThread):
+            await asyncio.to_thread(asyncio.run, guide.online.list("room:lobby"))
 
 
 @virtually

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any
 
 import pytest
 
+from roost.channels.application import Failed
+from roost.channels.tasks import Tasks
 from roost.presence.serial import Serial
 from tests.presence.failures import FAILURES
 from tests.virtual_clock import virtually
@@ -20,27 +23,26 @@ class Scene:
 
     def __init__(self, *, max_count: int = 100) -> None:
         self.done: list[str] = []
-        self.errors: list[BaseException] = []
-        self.tasks: list[asyncio.Task[Any]] = []
+        self.errors: list[Failed] = []
+        self.tasks = Tasks()
         self.serial = Serial(
-            self.spawn,
+            self.tasks,
             self.errors.append,
             on_empty=lambda: self.done.append("empty"),
             max_count=max_count,
         )
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self.tasks.append(task)
-        return task
+    def call(self, function: Callable[[], Any]) -> bool:
+        """Add a call; returns whether there was room for it."""
+        return self.serial.put(lambda _: function(), None, copy_context())
 
     def put(self, *names: str, seconds: float | None = None) -> None:
         """Add calls that say their names; async ones, which take their time, if it is given."""
         for name in names:
             if seconds is None:
-                assert self.serial.put(partial(self.done.append, name))
+                assert self.call(partial(self.done.append, name))
             else:
-                assert self.serial.put(partial(self.take, name, seconds))
+                assert self.call(partial(self.take, name, seconds))
 
     async def take(self, name: str, seconds: float) -> None:
         self.done.append(f"{name} began")
@@ -58,7 +60,7 @@ async def test_calls_run_in_their_order_after_whoever_put_them():
     await asyncio.sleep(0)
 
     assert scene.done == ["a", "b", "empty"]
-    assert scene.tasks == []
+    assert not scene.tasks
 
 
 @virtually
@@ -74,7 +76,7 @@ async def test_what_is_async_ends_before_the_next_call():
     assert scene.done == ["a", "b began"]
     await asyncio.sleep(2)
     assert scene.done[2:] == ["b ended", "c began", "c ended", "d", "empty"]
-    assert len(scene.tasks) == 1
+    assert not scene.tasks
 
 
 @pytest.mark.parametrize("seconds", [None, 1.0], ids=["sync", "async"])
@@ -88,7 +90,7 @@ async def test_what_a_call_puts_runs_behind_what_waits(seconds: float | None):
         scene.serial.flush()  # one that runs is not interrupted
         scene.done.append("a")
 
-    scene.serial.put(nest)
+    scene.call(nest)
     scene.put("b", seconds=seconds)
     await asyncio.sleep(3)
 
@@ -122,12 +124,12 @@ def test_what_a_call_raises_is_reported_and_the_next_runs(
     async def play() -> None:
         scene = Scene()
         scene.put("a", seconds=first)
-        scene.serial.put(fail)
+        scene.call(fail)
         scene.put("b")
         await asyncio.sleep(5)
 
         (error,) = scene.errors
-        assert isinstance(error, LookupError | asyncio.CancelledError)
+        assert isinstance(error.error, LookupError | asyncio.CancelledError)
         assert scene.done[-2:] == ["b", "empty"]
 
     play()
@@ -141,7 +143,8 @@ async def test_a_call_too_many_is_refused():
     await asyncio.sleep(0.5)
     scene.put("b", "c")
 
-    assert not scene.serial.put(partial(scene.done.append, "d"))
+    assert scene.serial.is_full
+    assert not scene.call(partial(scene.done.append, "d"))
 
     await asyncio.sleep(1)
     assert scene.done == ["a began", "a ended", "b", "c", "empty"]
@@ -180,19 +183,38 @@ async def test_after_a_stop_nothing_is_called():
 
 @virtually
 async def test_its_task_can_be_cancelled():
-    """Who cancels the task ends the call that it is in, which is no error of that call."""
+    """Who stops it and cancels its task ends the call that it is in, which is no error of that."""
     scene = Scene()
     scene.put("a", seconds=60)
     await asyncio.sleep(1)
     scene.put("b")
 
     scene.serial.stop()
-    scene.tasks[0].cancel()
-    await asyncio.wait(scene.tasks)
+    scene.tasks.cancel()
+    await scene.tasks.end()
 
-    assert scene.tasks[0].cancelled()
     assert scene.errors == []
-    assert scene.done == ["a began"]
+    assert scene.done == ["a began", "empty"]
+
+
+@virtually
+async def test_a_call_that_cancels_its_own_task_fails_and_the_next_runs():
+    """A call may be cancelled by its own code: that ends this call, and is reported."""
+    scene = Scene()
+
+    async def cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    scene.call(cancel_itself)
+    scene.put("b")
+    await asyncio.sleep(1)
+
+    (error,) = scene.errors
+    assert isinstance(error.error, asyncio.CancelledError)
+    assert scene.done == ["b", "empty"]
 
 
 @virtually
@@ -200,12 +222,42 @@ async def test_its_task_can_be_cancelled_before_it_begins():
     """An async call whose task never took a step leaves no coroutine that nobody awaited."""
     scene = Scene()
     coroutine = scene.take("a", 1)
-    scene.serial.put(lambda: coroutine)
+    scene.call(lambda: coroutine)
     scene.serial.flush()
 
     scene.serial.stop()
-    scene.tasks[0].cancel()
-    await asyncio.wait(scene.tasks)
+    scene.tasks.cancel()
+    await scene.tasks.end()
 
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
-    assert scene.done == []
+    assert scene.done == ["empty"]
+
+
+@virtually
+async def test_what_waits_for_the_end_of_the_tick_is_not_bounded():
+    """Calls of one tick that take no time are all made, however few may wait for an async one."""
+    scene = Scene(max_count=2)
+
+    scene.put("a", "b", "c", "d")
+    await asyncio.sleep(0)
+
+    assert scene.done == ["a", "b", "c", "d", "empty"]
+
+
+@virtually
+async def test_each_call_runs_in_a_context_of_its_own():
+    """What an async call sets is not seen by those behind it."""
+    scene = Scene()
+    name: ContextVar[str] = ContextVar("name", default="nobody")
+
+    async def say() -> None:
+        before = name.get()
+        name.set("somebody")
+        await asyncio.sleep(0.1)
+        scene.done.append(f"{before}, then {name.get()}")
+
+    for _ in range(2):
+        scene.call(say)
+    await asyncio.sleep(1)
+
+    assert scene.done == ["nobody, then somebody", "nobody, then somebody", "empty"]

@@ -9,7 +9,6 @@ else by closing before accepting, which servers turn into 403.
 from __future__ import annotations
 
 import contextvars
-import inspect
 import logging
 import time
 from collections.abc import Mapping
@@ -33,6 +32,8 @@ from roost.asgi.sending import close_websocket
 from roost.asgi.transport import ServerTransport
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.websocket import WebSocketTransport
+from roost.channels import application
+from roost.channels.application import Contained, Failed
 from roost.channels.connection import Connection
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -110,9 +111,11 @@ class Acceptor:
         """
         await receive()  # websocket.connect
         hub = run.hub
+        # Of its own: what the application sets when it is asked is the connection's.
+        context = contextvars.copy_context()
         try:
             socket, socket_id, serializer, subprotocol = await self._shake_hands(
-                scope, path_params, hub
+                scope, path_params, hub, context
             )
         except _Denied as denied:
             await deny(scope, send, denied.status, denied.body)
@@ -140,7 +143,7 @@ class Acceptor:
             hub.serializer(serializer),
             router=self._router,
             max_channels=self._max_channels,
-            context=contextvars.copy_context(),
+            context=context,
             socket_id=socket_id,
             peer=peer(scope),
         )
@@ -148,7 +151,11 @@ class Acceptor:
         await transport.serve(connection)
 
     async def _shake_hands(
-        self, scope: Scope, path_params: Mapping[str, str], hub: Hub
+        self,
+        scope: Scope,
+        path_params: Mapping[str, str],
+        hub: Hub,
+        context: contextvars.Context,
     ) -> tuple[Socket, str | None, type[Serializer], str | None]:
         try:
             params = {**parse_query(scope.get("query_string", b"")), **path_params}
@@ -194,33 +201,37 @@ class Acceptor:
                 peer(scope),
             )
             raise _Denied(403)
-        socket, socket_id = await self._connect(params, info, serializer, hub)
+        socket, socket_id = await self._connect(params, info, serializer, hub, context)
         return socket, socket_id, serializer, subprotocol
 
     async def _connect(
-        self, params: dict[str, Any], info: ConnectInfo, serializer: type[Serializer], hub: Hub
+        self,
+        params: dict[str, Any],
+        info: ConnectInfo,
+        serializer: type[Serializer],
+        hub: Hub,
+        context: contextvars.Context,
     ) -> tuple[Socket, str | None]:
-        """Ask the application."""
+        """Ask the application; what it sets in ``context`` its handlers see."""
         started_at = time.perf_counter()
-        socket = self.mount.socket()
-        socket.params, socket.session = params, info.session
         try:
-            result: Any = socket.connect(params, info)
-            if inspect.isawaitable(result):
-                result = await result
+            socket = application.call_sync(context, self.mount.socket)
+            socket.params, socket.session = params, info.session
+            result = await application.run(context, socket.connect, params, info)
             if result is not None:
                 raise TypeError(
-                    f"connect returned {result!r}: return None to accept, raise ConnectRefused to "
-                    "refuse"
+                    f"connect returned {type(result).__name__}: return None to accept, raise "
+                    "ConnectRefused to refuse"
                 )
-            socket_id: Any = socket.id()
-        except ConnectRefused as refused:
-            self._log("REFUSED CONNECTION TO", params, serializer, hub, started_at)
-            handler = self._options.error_handler
-            raise _Denied(*(handler(refused) if handler else (403, ""))) from refused
+            socket_id = application.call_sync(context, socket.id)
+        except Failed as failed:
+            if isinstance(failed.error, ConnectRefused):
+                self._log("REFUSED CONNECTION TO", params, serializer, hub, started_at)
+                raise self._refusal(failed.error, info) from failed
+            self._log_failure(failed.error, info)
+            raise _Denied(500) from failed
         except Exception as error:
-            name, client = self.mount.socket.__qualname__, peer(info.scope)
-            logger.exception("connecting to %s failed (%s)", name, client)
+            self._log_failure(error, info)
             raise _Denied(500) from error
         if socket_id is not None:
             try:
@@ -235,6 +246,27 @@ class Acceptor:
                 raise _Denied(403) from error
         self._log("CONNECTED TO", params, serializer, hub, started_at)
         return socket, socket_id
+
+    def _refusal(self, refused: ConnectRefused, info: ConnectInfo) -> _Denied:
+        """What ``error_handler`` makes of a refusal; 403 without one, or if it fails."""
+        handler = self._options.error_handler
+        if handler is None:
+            return _Denied(403)
+        try:
+            answer = application.call_sync(None, handler, refused)
+            with Contained(handler):
+                status, body = answer
+                if not isinstance(status, int) or not isinstance(body, str):
+                    raise TypeError(f"it returned {answer!r}, expected (status, body)")
+        except Failed as failed:
+            what = "%s failed, the client gets 403 (%s)"
+            logger.error(what, failed.name, peer(info.scope), exc_info=failed.error)
+            return _Denied(403)
+        return _Denied(status, body)
+
+    def _log_failure(self, error: BaseException, info: ConnectInfo) -> None:
+        name, client = self.mount.socket.__qualname__, peer(info.scope)
+        logger.error("connecting to %s failed (%s)", name, client, exc_info=error)
 
     def _log(
         self,

@@ -9,6 +9,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from roost.channels.application import Failed, call_sync, name_of
+
 __all__ = ["Drainer", "DrainerLike", "drain", "resolve"]
 
 logger = logging.getLogger("roost.asgi")
@@ -41,10 +43,22 @@ class _Drainable(Protocol):
 
 
 def resolve(drainer: DrainerLike) -> Drainer | None:
-    """The drainer's options; None if there is none."""
+    """The drainer's options; None if there is none.
+
+    Raises:
+        BaseException: What a function raised that was to make it.
+    """
     if drainer is False:
         return None
-    return drainer if isinstance(drainer, Drainer) else drainer()
+    if isinstance(drainer, Drainer):
+        return drainer
+    try:
+        made = call_sync(None, drainer)
+    except Failed as failed:
+        raise failed.error from failed
+    if not isinstance(made, Drainer):
+        raise TypeError(f"{name_of(drainer)} returned {type(made).__name__}, expected a Drainer")
+    return made
 
 
 async def drain(connections: Sequence[_Drainable], drainer: Drainer) -> None:

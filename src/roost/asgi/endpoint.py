@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final, TypeVar, TypeVarTuple, overload
 
 from roost.aliases import EMPTY, Payload
 from roost.asgi.acceptor import Acceptor, deny
@@ -36,6 +36,11 @@ from roost.wire.payload import prepare
 __all__ = ["Endpoint"]
 
 logger = logging.getLogger("roost.asgi")
+
+CALL_TIMEOUT: Final = 5.0  # seconds, as GenServer.call has it
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Endpoint:
@@ -154,7 +159,10 @@ class Endpoint:
             run.users += 1
 
     async def stop(self) -> None:
-        """Close all connections (1012), let the channels clean up, and stop what was started."""
+        """Close all connections (1012), let the channels clean up, and stop what was started.
+
+        Whoever is cancelled meanwhile is so once all of that is done.
+        """
         run = self._current()
         run.users -= 1
         if run.users == 0:
@@ -320,8 +328,53 @@ class Endpoint:
         """End a subscription."""
         self.pubsub.unsubscribe(subscription)
 
+    @overload
+    def call(
+        self,
+        function: Callable[[*Arguments], Coroutine[Any, Any, T]],
+        *args: *Arguments,
+        timeout: float | None = CALL_TIMEOUT,
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        function: Callable[[*Arguments], T],
+        *args: *Arguments,
+        timeout: float | None = CALL_TIMEOUT,
+    ) -> T: ...
+    def call(
+        self,
+        function: Callable[[*Arguments], Any],
+        *args: *Arguments,
+        timeout: float | None = CALL_TIMEOUT,
+    ) -> Any:
+        """Run a function on the event loop's thread, from another one, and return its result.
+
+        It is the way for code that is not async: a Django view, a ``def`` route of FastAPI, a
+        thread of your own. The thread waits; the loop does not. The function sees the context
+        variables of whoever calls, and what it raises is raised here.
+
+        Args:
+            function: ``async def`` or ``def``, for example ``online.list``. Bind what it takes by
+                keyword with ``functools.partial``.
+            args: Its arguments.
+            timeout: Seconds to wait, after which it is cancelled; None to wait as long as the
+                endpoint runs.
+
+        Raises:
+            WrongThread: This is the loop's thread: call or await the function itself.
+            NotStarted: The endpoint is not running, or stopped meanwhile.
+            TimeoutError: It took longer.
+
+        Example:
+            ``names = list(endpoint.call(online.list, "room:1"))``
+        """
+        return self._current().calls.call(function, args, timeout)
+
     def health(self) -> Health:
         """How this node and its cluster are; JSON values, for probes and dashboards.
+
+        It works from any thread; from another one than the loop's it takes a turn of the loop.
 
         A node that lost its engine is ``degraded``: it serves its own clients, and others will be
         repaired once it is back, so that it need not be restarted.
@@ -331,8 +384,13 @@ class Endpoint:
             'stopped'
         """
         run = self._run
-        if run is None:
+        if run is None or run.loop.is_closed():
             return {"status": "stopped"}
+        if not run.calls.is_loops_thread:
+            try:
+                return self.call(self.health)
+            except NotStarted:
+                return {"status": "stopped"}
         replicator, adapter = self.pubsub.replicator, self.pubsub.adapter
         why = reasons(replicator, adapter)
         return {

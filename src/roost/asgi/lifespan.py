@@ -34,9 +34,16 @@ async def run_lifespan(
             await receive()
     except Exception as error:
         logger.exception("%s failed", step)
-        await send({"type": f"lifespan.{step}.failed", "message": str(error)})
+        await send({"type": f"lifespan.{step}.failed", "message": _text(error)})
     else:
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # the error of an application, whose text is code of its own
+        return type(error).__name__
 
 
 @asynccontextmanager

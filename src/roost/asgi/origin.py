@@ -6,6 +6,7 @@ keeps strangers' pages out. Clients that are no browsers send no origin, and pas
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection
 from typing import Final, Literal, TypeAlias
@@ -14,9 +15,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from roost.asgi.types import Scope
+from roost.channels.application import Failed, call_sync
 from roost.exceptions import ConfigurationError
 
 __all__ = ["CheckOrigin", "Origin", "OriginPolicy", "header"]
+
+logger = logging.getLogger("roost.asgi")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
@@ -69,7 +73,11 @@ class OriginPolicy:
             return True
         origin = _parse(value)
         if callable(check):
-            return bool(check(origin))
+            try:
+                return bool(call_sync(None, check, origin))
+            except Failed as failed:
+                logger.error("%s failed, the origin is refused", failed.name, exc_info=failed.error)
+                return False
         if origin.host is None:
             return False
         if check is True:

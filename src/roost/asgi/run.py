@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
+from roost.asgi.calls import ThreadCalls
 from roost.asgi.drain import DrainerLike, drain, resolve
 from roost.asgi.outbox import Outbox
 from roost.asgi.transport import ServerTransport
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub
+from roost.channels.tasks import asking, to_the_end
 from roost.presence.tracking import Tracking
 from roost.pubsub.pubsub import PubSub
 
@@ -25,6 +27,7 @@ class Run:
         loop: The event loop that it belongs to.
         hub: What the connections share.
         outbox: Those of them that have something to write.
+        calls: Those that other threads wait for.
         users: How many starts wait for their stop.
         is_ending: No connection is accepted any more.
     """
@@ -33,6 +36,7 @@ class Run:
         self.loop = asyncio.get_running_loop()
         self.hub = hub
         self.outbox = Outbox(self.loop)
+        self.calls = ThreadCalls()
         self.users = 0
         self.is_ending = False
         self._started = started
@@ -55,14 +59,24 @@ class Run:
             return cls(Hub(pubsub, filter_parameters=filter_parameters), stack.pop_all())
 
     async def end(self) -> None:
-        """Close all connections (1012), let the channels clean up, and stop what was started."""
-        closing = self.close_connections()
+        """Close all connections (1012), let the channels clean up, and stop what was started.
+
+        Whoever is cancelled meanwhile is so once all of that is done.
+        """
+        with asking():
+            await to_the_end(self._end(self.close_connections()))
+
+    async def _end(self, closing: asyncio.Task[None]) -> None:
         async with self._started:
-            await closing
-            # Each is gone soon: a transport gives up on a client that does not answer its close.
-            if self._transports:
-                await self._emptied.wait()
-            await self.hub.settled()
+            try:
+                await closing
+            finally:
+                # Each is gone soon: a transport gives up on a client that does not answer its
+                # close.
+                if self._transports:
+                    await self._emptied.wait()
+                await self.hub.settled()
+                await self.calls.end()
 
     def close_connections(self) -> asyncio.Task[None]:
         """Accept no more, and close those that there are, each as its drainer says.

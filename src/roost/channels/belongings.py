@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
+from roost.channels.application import Failed, call
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
 
@@ -72,9 +74,18 @@ class Belongings:
         self._callbacks.append(callback)
 
     def release(
-        self, channel: object, on_error: Callable[[BaseException], None]
+        self,
+        channel: object,
+        context: contextvars.Context,
+        on_error: Callable[[BaseException], None],
     ) -> set[asyncio.Task[Any]]:
-        """The channel ends: let everything go; the tasks are cancelled, and returned."""
+        """The channel ends: let everything go; the tasks are cancelled, and returned.
+
+        Args:
+            channel: For the callbacks.
+            context: What they are called in.
+            on_error: Hears what they raise.
+        """
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
@@ -83,9 +94,9 @@ class Belongings:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
-                callback(channel)
-            except (Exception, asyncio.CancelledError) as error:
-                on_error(error)
+                call(context, callback, channel)
+            except Failed as failed:
+                on_error(failed.error)
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from roost.aliases import EMPTY
+from roost.channels.application import Failed, call
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -331,11 +332,20 @@ class Connection:
         route = self._router.find(message.topic)
         if route is None:
             raise AssertionError(f"the protocol let {message.topic!r} pass, which has no route")
-        channel = route.channel()
-        channel.topic = message.topic
-        channel.assigns = {**self.socket.assigns, **route.assigns}
-        channel.socket = self.socket
-        runner = self._runners[channel_id] = ChannelRunner(channel_id, channel, self, message)
+        try:
+            channel = call(None, route.channel)
+            channel.topic = message.topic
+            channel.assigns = {**self.socket.assigns, **route.assigns}
+            channel.socket = self.socket
+            runner = ChannelRunner(channel_id, channel, self, message)
+        except Exception as error:  # one of our class, or assigns that are no mapping
+            cause = error.error if isinstance(error, Failed) else error
+            what = "%r could not be made (%s)"
+            logger.error(what, route.channel, self.client, exc_info=cause)
+            self._protocol.join_failed(channel_id, {"reason": "join crashed"})
+            self._carry_out()
+            return
+        self._runners[channel_id] = runner
         runner.start()
 
     def _stop_channel(self, channel_id: int, reason: StopReason) -> None:

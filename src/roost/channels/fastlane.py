@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Any, Final, Protocol
 
+from roost.channels.application import contain
 from roost.exceptions import LocalProtocolError, PayloadError
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription, deliver
@@ -168,5 +169,16 @@ def _encode(serializer: Serializer, message: Broadcast) -> Frame | None:
             message.event,
             message.topic,
             error,
+        )
+        return None
+    except BaseException as error:  # of a serializer or an encode_hook of the application
+        contain(error)
+        name = type(serializer).__name__
+        logger.error(
+            "%s failed for %r in %r, its clients are skipped",
+            name,
+            message.event,
+            message.topic,
+            exc_info=error,
         )
         return None

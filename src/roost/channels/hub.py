@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from roost.channels.tasks import Tasks
 from roost.pubsub.pubsub import PubSub
 from roost.wire.filter import DEFAULT_NAMES, ParameterFilter
 from roost.wire.serializers import Serializer
@@ -29,7 +30,7 @@ class Hub:
         self.pubsub = pubsub
         self.parameter_filter = ParameterFilter(filter_parameters)
         self._serializers: dict[type[Serializer], Serializer] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def counters(self) -> Counter[str]:
@@ -45,16 +46,14 @@ class Hub:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine that cleans up; ``settled`` waits for it."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._tasks.spawn(coroutine).add_done_callback(_log_failure)
 
     async def settled(self) -> None:
         """Wait until nothing is cleaning up."""
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await self._tasks.wait()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("cleaning up failed", exc_info=error)
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("cleaning up failed", exc_info=error)

@@ -6,7 +6,8 @@ and the task goes on with what came meanwhile. Only ``deliver`` runs a step wher
 the top of the stack; ``post`` leaves it to the loop, so that no handler ever runs inside another
 one. After ``TURN_DURATION`` others get their turn.
 
-All steps run in one context, the copy made when the connection was accepted.
+All steps run in one context, the copy made when the connection was accepted. What one raises is
+contained, as ``application`` says; who closes the mailbox bounds the time of what still runs.
 
 Most channels have nothing to do most of the time, and then they have no queue either: an empty
 deque takes 760 bytes.
@@ -21,6 +22,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias
+
+from roost.channels.application import close, contain
 
 __all__ = ["Mailbox", "MailboxHost", "Step"]
 
@@ -168,7 +171,8 @@ class Mailbox:
         started_at = time.perf_counter()
         try:
             result = step(argument)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
+            contain(error)
             self._host.failed(argument, error)
         else:
             duration = time.perf_counter() - started_at
@@ -196,7 +200,8 @@ class Mailbox:
             argument = self.current
             try:
                 result = await awaitable
-            except (Exception, asyncio.CancelledError) as error:
+            except BaseException as error:
+                contain(error)
                 self._host.failed(argument, error)
             else:
                 self._host.finished(argument, result)
@@ -212,9 +217,5 @@ class Mailbox:
 
     def _close_unstarted(self, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before it began never gets to what it was to await."""
-        awaitable = self._awaitable
-        if (
-            inspect.iscoroutine(awaitable)
-            and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
-        ):
-            awaitable.close()
+        if self._awaitable is not None:
+            close(self._awaitable)

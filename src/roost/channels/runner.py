@@ -19,23 +19,25 @@ is held.
 
 A handler may finish when the connection ends, within ``shutdown_timeout``. A newer join cancels it
 at once, since the client has given up on it; so does the end of a join that is being decided.
+``Ending`` waits for it, and runs ``terminate``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Protocol
 
 from roost.aliases import Params
+from roost.channels.application import Failed, call_sync, check_ran, contain
 from roost.channels.belongings import Belongings
 from roost.channels.channel import Channel, Handler, ReplyRef
 from roost.channels.channel_presence import ChannelPresence
+from roost.channels.ending import Ending
 from roost.channels.fastlane import Fastlane, Transport, broadcast
 from roost.channels.hub import Hub
 from roost.channels.mailbox import Mailbox, Step
@@ -56,8 +58,6 @@ from roost.wire.serializers import Serializer
 __all__ = ["ChannelHost", "ChannelRunner"]
 
 logger = logging.getLogger("roost.channels")
-
-CANCEL_TIMEOUT: Final = 1.0  # seconds for a cancelled task to end before it is given up
 
 # What a handler that outlived its channel may well raise.
 _EXPECTED_AT_THE_END: Final = (asyncio.CancelledError, ChannelClosed, JoinRefused, ReplyError)
@@ -193,8 +193,12 @@ class ChannelRunner:
         try:
             response = self._join_response(result)
             if (presence := self._presence()) is not None:
-                presence.start(self.channel, self.topic)
-        except (Exception, asyncio.CancelledError) as error:
+                call_sync(None, presence.start, self.channel, self.topic)
+        except Failed as failed:
+            self._join_failed(failed.error)
+            return
+        except BaseException as error:  # of an encode_hook, say
+            contain(error)
             self._join_failed(error)
             return
         if self._state is not _State.JOINING:  # whatever starts a presence may close a connection
@@ -243,7 +247,8 @@ class ChannelRunner:
             self._log_join("REFUSED JOIN")
             try:
                 self._end("refused", response=self._sendable(error.payload, "error"))
-            except Exception as unsendable:
+            except BaseException as unsendable:
+                contain(unsendable)
                 self._join_failed(unsendable)
         else:
             self._log_crash("in join", error)
@@ -309,9 +314,11 @@ class ChannelRunner:
         return getattr(channel, handler.method)(message.payload)
 
     async def _run_in_thread(self, handler: Handler, payload: Any) -> Any:
-        run = self.host.context.copy().run
+        context = self.host.context.copy()
         method = getattr(self.channel, handler.method)
-        return await asyncio.get_running_loop().run_in_executor(None, run, method, payload)
+        return await asyncio.get_running_loop().run_in_executor(
+            None, _in_thread, context, method, payload
+        )
 
     def _handle_intercept(self, message: Broadcast) -> Any:
         handler = self.channel.intercept_handlers[message.event]
@@ -336,8 +343,14 @@ class ChannelRunner:
         if isinstance(argument, Message) and result is not None:
             try:
                 self._answer(argument, result)
-            except Exception as error:
+            except BaseException as error:
+                contain(error)
                 self._crash(error)
+        elif result is not None:
+            try:
+                check_ran(type(self.channel), result)
+            except Failed as failed:
+                self._crash(failed.error)
         if self._stop_reason is not None and self._state is _State.JOINED:
             self._end(self._stop_reason)
 
@@ -350,7 +363,8 @@ class ChannelRunner:
         elif isinstance(error, ReplyError) and isinstance(argument, Message):
             try:
                 self.reply(argument.ref, "error", error.payload)
-            except Exception as unsendable:
+            except BaseException as unsendable:
+                contain(unsendable)
                 self._crash(unsendable)
             self.finished(argument, None)
         else:
@@ -458,10 +472,10 @@ class ChannelRunner:
             return
         if topic != self.topic and (presence := self._presence()) is not None:
             try:
-                presence.start(self.channel, topic)
-            except BaseException:
+                call_sync(None, presence.start, self.channel, topic)
+            except Failed as failed:
                 own.unsubscribe(topic)
-                raise
+                raise failed.error from failed
 
     def unsubscribe(self, topic: str) -> None:
         self._check_open("unsubscribe")
@@ -469,7 +483,10 @@ class ChannelRunner:
         if not self._own().unsubscribe(topic):
             return
         if topic != self.topic and (presence := self._presence()) is not None:
-            presence.stop(self.channel, topic)
+            try:
+                call_sync(None, presence.stop, self.channel, topic)
+            except Failed as failed:
+                raise failed.error from failed
 
     def _presence(self) -> ChannelPresence | None:
         """Who tracks this channel, if anybody does."""
@@ -537,57 +554,25 @@ class ChannelRunner:
         tasks: set[asyncio.Task[Any]] = set()
         if self._belongings is not None:
             log_error = partial(self._log_crash, "in a done callback")
-            tasks = self._belongings.release(self.channel, log_error)
+            context = self.host.context.copy()
+            tasks = self._belongings.release(self.channel, context, log_error)
         if handler is not None:
             tasks.add(handler)
         if is_told and was_joined and not isinstance(reason, BaseException):
             self.host.channel_closed(self)
-        if tasks:
-            self.host.hub.spawn(self._finish(reason, response, tasks))
-        else:
-            self._terminate(reason, response)
-
-    async def _finish(
-        self, reason: str | BaseException, response: Any, tasks: set[asyncio.Task[Any]]
-    ) -> None:
-        """Wait for what still runs, and then terminate."""
-        try:
-            _, pending = await asyncio.wait(tasks, timeout=self.channel.shutdown_timeout)
-            if pending:
-                for task in pending:
-                    task.cancel()
-                _, pending = await asyncio.wait(pending, timeout=CANCEL_TIMEOUT)
-            for task in pending:
-                what = "gave up on a task that ignores cancellation"
-                logger.error("%r: %s: %r (%s)", self, what, task, self.host.client)
-        finally:
-            self._terminate(reason, response)
-
-    def _terminate(self, reason: str | BaseException, response: Any) -> None:
-        result = None
-        if type(self.channel).terminate is not Channel.terminate:
-            try:
-                # A copy, since this may run inside a step, which has entered the context.
-                result = self.host.context.copy().run(self.channel.terminate, reason)
-            except (Exception, asyncio.CancelledError) as error:
-                self._log_crash("in terminate", error)
-        if inspect.isawaitable(result):
-            self.host.hub.spawn(self._await_terminate(result, response))
-        else:
+        if not tasks and type(self.channel).terminate is Channel.terminate:
             self._ended(response)
-
-    async def _await_terminate(self, awaitable: Awaitable[None], response: Any) -> None:
-        task = self._create_task(_await(awaitable))
-        done, _ = await asyncio.wait({task}, timeout=self.channel.shutdown_timeout)
-        if not done:
-            timeout = self.channel.shutdown_timeout
-            client = self.host.client
-            logger.error("%r: cancelled terminate after %s s (%s)", self, timeout, client)
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
-        elif not task.cancelled() and (error := task.exception()) is not None:
-            self._log_crash("in terminate", error)
-        self._ended(response)
+            return
+        # A copy of the context, since this may run inside a step, which has entered it.
+        Ending(
+            self.channel,
+            reason,
+            client=self.host.client,
+            hub=self.host.hub,
+            context=self.host.context.copy(),
+            log_crash=self._log_crash,
+            ended=partial(self._ended, response),
+        ).begin(tasks)
 
     def _ended(self, response: Any) -> None:
         self._state = _State.ENDED
@@ -659,5 +644,8 @@ def _do_nothing(_: None) -> None:
     pass
 
 
-async def _await(awaitable: Awaitable[Any]) -> None:
-    await awaitable
+def _in_thread(context: contextvars.Context, method: Callable[[Any], Any], payload: Any) -> Any:
+    try:
+        return context.run(method, payload)
+    except StopIteration as error:  # no future can have it: whoever awaits would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from roost.channels.application import Failed
+from roost.channels.tasks import Tasks
 from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Update
-from roost.presence.serial import Serial, Spawn
+from roost.presence.serial import Serial
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -19,7 +23,8 @@ __all__ = ["Callbacks"]
 
 logger = logging.getLogger("roost.presence")
 
-MAX_WAITING: Final = 10_000  # changes of one topic; more are dropped, counted and logged
+MAX_WAITING: Final = 10_000  # changes of one topic, behind an async callback; more are dropped,
+# counted and logged
 
 
 class Callbacks:
@@ -30,29 +35,38 @@ class Callbacks:
 
     Args:
         presence: Whose callbacks they are.
-        spawn: Starts a task that ends with the presence's run.
+        tasks: Those of the presence's run.
+        context: Of the run: what other nodes did comes in the context of whoever reads messages.
         counters: Where dropped changes are counted.
     """
 
-    def __init__(self, presence: Presence, spawn: Spawn, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        tasks: Tasks,
+        context: contextvars.Context,
+        counters: Counter[str],
+    ) -> None:
         self._presence = presence
-        self._spawn = spawn
+        self._tasks = tasks
+        self._context = context
         self._counters = counters
         self._dropped = Repeats()
         self._topics: dict[str, Serial] = {}  # those with something to call
 
     def note(self, change: Change) -> None:
-        """Something changed."""
+        """Something changed: its callback will see the present context, if this node did it."""
         topic = change.topic
         serial = self._topics.get(topic)
         if serial is None:
             serial = self._topics[topic] = Serial(
-                self._spawn,
+                self._tasks,
                 self._log,
                 on_empty=partial(self._topics.pop, topic, None),
                 max_count=MAX_WAITING,
             )
-        if not serial.put(partial(self._call, change)):
+        context = contextvars.copy_context() if change.is_local else self._context.copy()
+        if not serial.put(self._callback(change), change, context):
             self._counters["callbacks_full"] += 1
             if dropped := self._dropped.note(asyncio.get_running_loop().time()):
                 name = type(self._presence).__qualname__
@@ -69,17 +83,16 @@ class Callbacks:
         for serial in list(self._topics.values()):
             serial.stop()
 
-    def _call(self, change: Change) -> Any:
+    def _callback(self, change: Change) -> Callable[[Any], Any]:
         match change:
             case Join():
-                return self._presence.on_join(change)
+                return self._presence.on_join
             case Update():
-                return self._presence.on_update(change)
+                return self._presence.on_update
             case Leave():
-                return self._presence.on_leave(change)
+                return self._presence.on_leave
             case _:
                 raise AssertionError(f"unknown change: {change!r}")
 
-    def _log(self, error: BaseException) -> None:
-        name = type(self._presence).__qualname__
-        logger.error("a callback of %s raised, the next is called", name, exc_info=error)
+    def _log(self, failed: Failed) -> None:
+        logger.error("%s raised, the next is called", failed.name, exc_info=failed.error)

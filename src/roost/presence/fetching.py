@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextvars
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from roost.aliases import Presences
+from roost.channels.application import Contained, Failed, run
+from roost.channels.tasks import Tasks, until_done
 from roost.crdt.entry import Entry
 from roost.naming import NameLimits
-from roost.presence.serial import Spawn, cancels_us
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.protocol import TrackerProtocol
@@ -102,17 +104,24 @@ class Fetcher:
     Args:
         presence: Whose ``fetch`` it is.
         encoder: Encodes what it returns.
-        spawn: Starts a task that ends with the presence's run.
+        tasks: Those of the presence's run.
+        context: That of the run: what is fetched for several is fetched in nobody's context.
         limits: What a key that it returns may be.
     """
 
     def __init__(
-        self, presence: Presence, encoder: JsonEncoder, spawn: Spawn, limits: NameLimits
+        self,
+        presence: Presence,
+        encoder: JsonEncoder,
+        tasks: Tasks,
+        context: contextvars.Context,
+        limits: NameLimits,
     ) -> None:
         self._presence = presence
         self._limits = limits
         self._encoder = encoder
-        self._spawn = spawn
+        self._tasks = tasks
+        self._context = context
         self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
         self._asked: dict[str, dict[str, _Batch]] = {}  # by topic and ref: under way
         self._cache = _Cache(presence.fetch_ttl)
@@ -122,7 +131,8 @@ class Fetcher:
 
         Those who left during the fetch are dropped, those who came are fetched too. Whoever came
         during the last of ``MAX_ROUNDS`` is listed bare; then the version is an earlier one, so
-        that whoever gets the state also gets the diff that has the rest.
+        that whoever gets the state also gets the diff that has the rest. If the presence stops
+        meanwhile, nothing more is fetched, and the rest is listed bare.
         """
         version = tracker.version
         entries = list(tracker.list(topic))
@@ -135,7 +145,7 @@ class Fetcher:
                     _merge(fetched, batch.fetched(asked))
                     asked.update(batch.entries)
                 missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
-            if not missing:
+            if not missing or self._tasks.have_ended:
                 version = tracker.version
                 break
             if round_number < MAX_ROUNDS - 1:
@@ -149,7 +159,11 @@ class Fetcher:
         entries = tracker.get_by_key(topic, key)
         if not entries:
             return None
-        found = (await self._fetch_rest(topic, entries)).get(key)
+        task = self._tasks.spawn(self._fetch_rest(topic, entries))
+        await until_done(task)
+        if task.cancelled():  # the presence stopped meanwhile
+            return decode_grouped(entries)[key]
+        found = task.result().get(key)
         return deepcopy(found) if self._presence.fetch_ttl else found  # the caller may change it
 
     async def diff(self, topic: str, diff: Diff) -> Fetched:
@@ -158,9 +172,10 @@ class Fetcher:
         joins = _only(fetched, {entry.ref for entry in diff.joins})
         leaves = _only(fetched, {entry.ref for entry in diff.leaves})
         try:
-            payload = encode_diff(self._encoder.encode(joins), self._encoder.encode(leaves))
-        except Exception as error:  # no JSON, or a bug of the application's encode_hook
-            self._log(topic, error)
+            with Contained(self._presence.fetch):  # no JSON, or a bug of the encode_hook
+                payload = encode_diff(self._encoder.encode(joins), self._encoder.encode(leaves))
+        except Failed as failed:
+            self._log(topic, failed)
             return self.bare_diff(diff)
         return Fetched(joins, leaves, payload)
 
@@ -185,38 +200,47 @@ class Fetcher:
             if entry.ref not in asked:
                 batch = self._open.get(topic)
                 if batch is None:
-                    batch = self._open[topic] = _Batch()
-                    batch.task = self._spawn(self._run(topic, batch))
+                    batch = _Batch()
+                    batch.task = self._tasks.spawn(self._run(topic, batch))
+                    batch.task.add_done_callback(partial(self._forget, topic, batch))
+                    self._open[topic] = batch
                 batch.entries[entry.ref] = entry
                 asked[entry.ref] = batch
         batches = list(dict.fromkeys(asked[entry.ref] for entry in entries))
-        await asyncio.wait([batch.task for batch in batches])
+        for batch in batches:
+            await until_done(batch.task)
         return batches
 
     async def _run(self, topic: str, batch: _Batch) -> Presences | None:
         await asyncio.sleep(0)  # to the end of the tick: others may ask for more
         del self._open[topic]
-        try:
-            return await self._fetch(topic, batch.entries.values())
-        finally:
-            asked = self._asked[topic]
-            for ref in batch.entries:
-                del asked[ref]
-            if not asked:
-                del self._asked[topic]
+        return await self._fetch(topic, batch.entries.values())
+
+    def _forget(self, topic: str, batch: _Batch, task: asyncio.Task[Any]) -> None:
+        """Nothing is asked for any more by a batch that is done, however far it came."""
+        if self._open.get(topic) is batch:
+            del self._open[topic]
+        asked = self._asked[topic]
+        for ref in batch.entries:
+            del asked[ref]
+        if not asked:
+            del self._asked[topic]
 
     async def _fetch(self, topic: str, entries: Iterable[Entry]) -> Presences | None:
         """What ``fetch`` makes of entries; None if it failed, which is logged."""
+        fetch = self._presence.fetch
         try:
-            async with asyncio.timeout(self._presence.fetch_timeout):
-                result = self._presence.fetch(topic, decode_grouped(entries))
-                if inspect.isawaitable(result):
-                    result = await result
-            presences = _checked(result, self._limits)
-        except (Exception, asyncio.CancelledError) as error:  # whatever the application's is
-            if cancels_us(error):
-                raise
-            self._log(topic, error)
+            result = await run(
+                self._context.copy(),
+                fetch,
+                topic,
+                decode_grouped(entries),
+                timeout=self._presence.fetch_timeout,
+            )
+            with Contained(fetch):
+                presences = _checked(result, self._limits)
+        except Failed as failed:
+            self._log(topic, failed)
             return None
         self._cache.put(presences, _now())
         return presences
@@ -229,17 +253,18 @@ class Fetcher:
         visible = _only(fetched, {entry.ref for entry in current})
         _merge(visible, decode_grouped(entry for entry in current if entry.ref not in asked))
         try:
-            return self._encoder.encode(_in_order(visible, current))
-        except Exception as error:  # no JSON, or a bug of the application's encode_hook
-            self._log(topic, error)
+            with Contained(self._presence.fetch):  # no JSON, or a bug of the encode_hook
+                return self._encoder.encode(_in_order(visible, current))
+        except Failed as failed:
+            self._log(topic, failed)
             return encode_grouped(current)
 
-    def _log(self, topic: str, error: BaseException) -> None:
+    def _log(self, topic: str, failed: Failed) -> None:
         logger.error(
-            "%s.fetch failed for %r, its presences go out bare",
-            type(self._presence).__qualname__,
+            "%s failed for %r, its presences go out bare",
+            failed.name,
             topic,
-            exc_info=error,
+            exc_info=failed.error,
         )
 
 

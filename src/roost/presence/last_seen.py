@@ -12,6 +12,7 @@ written twice and in any order, and what failed to be written is simply written 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import threading
@@ -21,8 +22,9 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from roost.channels.application import Failed, name_of, run
+from roost.channels.tasks import end
 from roost.exceptions import ConfigurationError, NotStarted
-from roost.presence.serial import cancels_us
 
 if TYPE_CHECKING:
     import sqlite3  # at run time where it is used: some builds of Python have none
@@ -33,6 +35,7 @@ logger = logging.getLogger("roost.presence")
 
 T = TypeVar("T")
 
+STOP_TIMEOUT: Final = 10.0  # seconds that a store may take for its last write, and for its close
 FLUSH_PERIOD: Final = 1.0  # seconds: what a node that dies at once may forget
 MAX_WAITING: Final = 100_000  # keys, about 25 MB: a store that is away for long costs no more
 
@@ -54,8 +57,8 @@ class LastSeenStore(Protocol):
       loop, so make nothing before ``open`` that belongs to a loop.
     - ``record`` either raises or has stored everything when it returns. If it raises, the same
       and more comes again in a second or so.
-    - Calls end: nothing else is recorded meanwhile, and a presence that stops waits for them. Give
-      what may hang a timeout.
+    - Calls end: nothing else is recorded meanwhile, and a presence that stops waits for them, up
+      to 10 seconds. Give what may hang a timeout.
     - They don't block the event loop.
 
     Example:
@@ -373,6 +376,7 @@ class LastSeenRecorder:
         self._writing: OrderedDict[str, float] = OrderedDict()  # emptied when it was written
         self._write_lock = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
 
     def seen(self, key: str, at: float) -> None:
         """Note that ``key`` was seen ``at`` that time, in unix seconds."""
@@ -395,7 +399,12 @@ class LastSeenRecorder:
             for key in wanted
             if key in times
         ]
-        found = await self._store.read(wanted)
+        try:
+            found: dict[str, float] = await run(
+                contextvars.copy_context(), self._store.read, wanted
+            )
+        except Failed as failed:
+            raise failed.error from failed
         for key, at in unwritten:
             found[key] = max(at, found.get(key, at))
         return found
@@ -412,11 +421,10 @@ class LastSeenRecorder:
             if not self._writing:
                 return
             try:
-                await self._store.record(self._writing)
-            except (Exception, asyncio.CancelledError) as error:
-                if cancels_us(error):
-                    raise
-                self._failed(error)
+                # A copy, which may be changed: what we have is written again if this fails.
+                await run(self._context.copy(), self._store.record, dict(self._writing))
+            except Failed as failed:
+                self._failed(failed)
             else:
                 self._writing = OrderedDict()
 
@@ -426,25 +434,41 @@ class LastSeenRecorder:
         Raises:
             Exception: What the store raises; then nothing was started.
         """
-        await self._store.open()
+        self._context = contextvars.copy_context()
+        try:
+            await run(self._context.copy(), self._store.open)
+        except Failed as failed:
+            raise failed.error from failed
         self._write_lock = asyncio.Lock()  # of this loop
         self._timer = asyncio.get_running_loop().create_task(self._flush_regularly())
 
     async def stop(self) -> None:
-        """Write what waits, and close the store; nothing happens the second time."""
+        """Write what waits, and close the store; nothing happens the second time.
+
+        What takes over ``STOP_TIMEOUT`` seconds is given up.
+        """
         timer, self._timer = self._timer, None
         if timer is None:
             return
         try:
-            async with self._write_lock:  # not amid a write
-                timer.cancel()
-            await asyncio.wait([timer])
-            await self.flush()
+            async with asyncio.timeout(STOP_TIMEOUT):
+                async with self._write_lock:  # not amid a write
+                    timer.cancel()
+                await asyncio.wait([timer])
+                await self.flush()
+        except TimeoutError as error:
+            self._failed(Failed(name_of(self._store.record), error))
+        finally:
             if self._writing:
                 logger.error("stopped with the last seen times of %d keys", len(self._writing))
-        finally:
-            timer.cancel()
-            await self._store.close()
+            await end([timer])
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await run(self._context.copy(), self._store.close, timeout=STOP_TIMEOUT)
+        except Failed as failed:
+            logger.error("%s failed", failed.name, exc_info=failed.error)
 
     async def _flush_regularly(self) -> None:
         while True:
@@ -461,11 +485,11 @@ class LastSeenRecorder:
             times.popitem(last=False)
             self._counters["last_seen_full"] += 1
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, failed: Failed) -> None:
         self._counters["last_seen_failed"] += 1
         logger.error(
-            "%s.record failed, the last seen times of %d keys wait for the next try",
-            type(self._store).__qualname__,
+            "%s failed, the last seen times of %d keys wait for the next try",
+            failed.name,
             len(self._writing),
-            exc_info=error,
+            exc_info=failed.error,
         )

@@ -3,19 +3,22 @@
 Phoenix hands its callback the metas of the topic *after* the diff. They are kept here, since the
 tracker may be further on by then; and they are kept by ref, where Phoenix compares whole metas and
 so keeps what a ``fetch`` decorated differently at the join and at the leave.
+
+What is kept is ours alone, and the application gets copies: whatever it does to its arguments,
+neither clients nor the next diff see it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextvars
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from roost.aliases import Presences
-from roost.presence.serial import cancels_us
+from roost.channels.application import Failed, run
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
@@ -24,92 +27,131 @@ __all__ = ["MetasHandler"]
 
 logger = logging.getLogger("roost.presence")
 
-_Metas: TypeAlias = Mapping[str, list[Any]]  # by key
-
 
 class MetasHandler:
     """Call ``handle_metas`` for each diff, one after the other.
 
     Args:
         presence: Whose callback it is.
+        context: That of the run, in copies of which it is called.
     """
 
-    def __init__(self, presence: Presence) -> None:
+    def __init__(self, presence: Presence, context: contextvars.Context) -> None:
         self._presence = presence
+        self._context = context
         self._lock = asyncio.Lock()  # the state goes from call to call, whatever the topic
-        self._topics: dict[str, dict[str, list[Any]]] = {}  # key → metas, by topic
+        self._topics: dict[str, _TopicMetas] = {}
         self._state: Any = None
 
     async def start(self) -> None:
-        """Ask ``init`` for the first state."""
-        state = self._presence.init()
-        self._state = await state if inspect.isawaitable(state) else state
+        """Ask ``init`` for the first state.
+
+        Raises:
+            BaseException: What ``init`` raised.
+        """
+        try:
+            self._state = await run(self._context.copy(), self._presence.init)
+        except Failed as failed:
+            raise failed.error from failed
 
     async def handle_diff(self, topic: str, joins: Presences, leaves: Presences) -> None:
         """A diff was told, as fetched."""
-        known = self._topics.setdefault(topic, {})
-        joins, leaves = _unknown(joins, known), _known(leaves, known)
-        await self._handle(topic, known, joins, leaves)
+        known = self._topics.setdefault(topic, _TopicMetas())
+        await self._handle(topic, known, known.without_known(joins), known.only_known(leaves))
 
     async def handle_state(self, topic: str, presences: Presences) -> None:
         """A state was told instead of a diff, which would have been too long."""
-        known = self._topics.setdefault(topic, {})
-        before: Presences = {key: {"metas": metas} for key, metas in known.items()}
-        now = {key: entry["metas"] for key, entry in presences.items()}
-        await self._handle(topic, known, _unknown(presences, known), _unknown(before, now))
+        known = self._topics.setdefault(topic, _TopicMetas())
+        await self._handle(topic, known, known.without_known(presences), known.missing(presences))
 
     async def _handle(
-        self, topic: str, known: dict[str, list[Any]], joins: Presences, leaves: Presences
+        self, topic: str, known: _TopicMetas, joins: Presences, leaves: Presences
     ) -> None:
-        _apply(known, joins, leaves)
-        if not known:
+        known.apply(joins, leaves)
+        if not known.shown:
             del self._topics[topic]
         if not joins and not leaves:
             return
-        diff = {"joins": joins, "leaves": leaves}
+        diff = {"joins": _copy(joins), "leaves": _copy(leaves)}
+        presences = MappingProxyType(known.shown)
         async with self._lock:
             try:
-                state = self._presence.handle_metas(
-                    topic, diff, MappingProxyType(known), self._state
+                state = await run(
+                    self._context.copy(),
+                    self._presence.handle_metas,
+                    topic,
+                    diff,
+                    presences,
+                    self._state,
                 )
-                if inspect.isawaitable(state):
-                    state = await state
-            except (Exception, asyncio.CancelledError) as error:
-                if cancels_us(error):
-                    raise
-                name = type(self._presence).__qualname__
-                logger.exception("%s.handle_metas raised for %r, its state stays", name, topic)
+            except Failed as failed:
+                logger.error(
+                    "%s raised for %r, its state stays", failed.name, topic, exc_info=failed.error
+                )
             else:
                 if state is not None:
                     self._state = state
 
 
-def _unknown(presences: Presences, metas: _Metas) -> Presences:
-    """What of ``presences`` is not among ``metas``."""
-    return _select(presences, metas, is_known=False)
+class _TopicMetas:
+    """The metas of one topic, as far as they were told.
+
+    Attributes:
+        shown: Key → metas, for the application.
+    """
+
+    def __init__(self) -> None:
+        self.shown: dict[str, list[Any]] = {}
+        self._kept: dict[str, dict[str, Any]] = {}  # key → ref → meta
+
+    def apply(self, joins: Presences, leaves: Presences) -> None:
+        """Move on: first the joins, behind those that are there, then the leaves."""
+        for key, entry in joins.items():
+            kept = self._kept.setdefault(key, {})
+            kept.update((meta["phx_ref"], _copy(meta)) for meta in entry["metas"])
+        for key, entry in leaves.items():
+            for meta in entry["metas"]:
+                del self._kept[key][meta["phx_ref"]]
+        for key in dict.fromkeys((*joins, *leaves)):
+            if self._kept[key]:
+                self.shown[key] = [_copy(meta) for meta in self._kept[key].values()]
+            else:
+                self.shown.pop(key, None)
+                del self._kept[key]
+
+    def without_known(self, presences: Presences) -> Presences:
+        """What of ``presences`` is not there."""
+        return self._select(presences, is_known=False)
+
+    def only_known(self, presences: Presences) -> Presences:
+        """What of ``presences`` is there."""
+        return self._select(presences, is_known=True)
+
+    def missing(self, presences: Presences) -> Presences:
+        """What is there and not among ``presences``."""
+        found = {}
+        for key, kept in self._kept.items():
+            refs = {meta["phx_ref"] for meta in presences.get(key, {"metas": ()})["metas"]}
+            if gone := [meta for ref, meta in kept.items() if ref not in refs]:
+                found[key] = {"metas": gone}
+        return found
+
+    def _select(self, presences: Presences, *, is_known: bool) -> Presences:
+        selected = {}
+        for key, entry in presences.items():
+            kept = self._kept.get(key, {})
+            found = [meta for meta in entry["metas"] if (meta["phx_ref"] in kept) is is_known]
+            if found:
+                selected[key] = {**entry, "metas": found}
+        return selected
 
 
-def _known(presences: Presences, metas: _Metas) -> Presences:
-    """What of ``presences`` is among ``metas``."""
-    return _select(presences, metas, is_known=True)
-
-
-def _select(presences: Presences, metas: _Metas, *, is_known: bool) -> Presences:
-    selected = {}
-    for key, entry in presences.items():
-        refs = {meta["phx_ref"] for meta in metas.get(key, ())}
-        found = [meta for meta in entry["metas"] if (meta["phx_ref"] in refs) is is_known]
-        if found:
-            selected[key] = {**entry, "metas": found}
-    return selected
-
-
-def _apply(known: dict[str, list[Any]], joins: Presences, leaves: Presences) -> None:
-    """Move a topic's metas on: first the joins, behind those that are there, then the leaves."""
-    for key, entry in joins.items():
-        known.setdefault(key, []).extend(entry["metas"])
-    for key, entry in leaves.items():
-        gone = {meta["phx_ref"] for meta in entry["metas"]}
-        known[key] = [meta for meta in known[key] if meta["phx_ref"] not in gone]
-        if not known[key]:
-            del known[key]
+def _copy(value: Any) -> Any:
+    """A value with containers of its own; what else an application put into them is its own."""
+    if isinstance(value, Mapping):
+        return {key: _copy(each) for key, each in value.items()}
+    if type(value) is list:
+        return [_copy(each) for each in value]
+    if type(value) is tuple:
+        return tuple(_copy(each) for each in value)
+    return value

@@ -58,7 +58,6 @@ class OwnedTracker:
     # Changing.
 
     def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
-        self._pubsub.check_thread("track")
         if not hidden and self._lingering.waits(topic, key):
             # An encode_hook runs in here, and may do anything: what follows looks again.
             meta = decode_json(encode_meta(self._pubsub.encoder, meta))
@@ -78,14 +77,12 @@ class OwnedTracker:
         return entry.ref if is_right else self.update(owner, topic, key, meta)
 
     def untrack(self, owner: Owner, topic: str, key: str) -> None:
-        self._pubsub.check_thread("untrack")
         self.protocol.untrack(topic, key, owner=self._number_of(owner, topic, key))
         self._taken_over.get(owner, {}).pop((topic, key), None)
         self._changed()
 
     def untrack_all(self, owner: Owner) -> None:
         """Let all presences of an owner leave, at once."""
-        self._pubsub.check_thread("untrack")
         for entry in self._entries_of(owner):
             self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
         self._changed()
@@ -93,20 +90,17 @@ class OwnedTracker:
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str:
-        self._pubsub.check_thread("update")
         number = self._number_of(owner, topic, key)
         ref = self.protocol.update(topic, key, meta, owner=number)
         self._changed()
         return ref
 
     def hide(self, owner: Owner, topic: str, key: str) -> str:
-        self._pubsub.check_thread("hide")
         ref = self.protocol.hide(topic, key, owner=self._number_of(owner, topic, key))
         self._changed()
         return ref
 
     def show(self, owner: Owner, topic: str, key: str) -> str:
-        self._pubsub.check_thread("show")
         ref = self.protocol.show(topic, key, owner=self._number_of(owner, topic, key))
         self._changed()
         return ref

@@ -191,7 +191,7 @@ class Presence(Tracking[PresenceRun]):
             ChannelClosed: The channel has ended.
             NotStarted: No endpoint is running with this presence.
         """
-        run = self._current()
+        run = self._here("track")
         limits = run.pubsub.name_limits
         if meta is None:
             meta = {"online_at": int(time.time())}
@@ -204,8 +204,9 @@ class Presence(Tracking[PresenceRun]):
         Raises:
             NotTracked: The owner does not track this key in this topic.
         """
-        limits = self._limits
-        return self._current().hide(owner, topic_of(owner, topic, limits), limits.key(key))
+        run = self._here("hide")
+        limits = run.pubsub.name_limits
+        return run.hide(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def show(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
         """Put a hidden presence into the lists and counts, for which it joins; return its ref.
@@ -214,8 +215,9 @@ class Presence(Tracking[PresenceRun]):
             NotTracked: The owner does not track this key in this topic.
             TopicFull: The topic's policy admits no further key.
         """
-        limits = self._limits
-        return self._current().show(owner, topic_of(owner, topic, limits), limits.key(key))
+        run = self._here("show")
+        limits = run.pubsub.name_limits
+        return run.show(owner, topic_of(owner, topic, limits), limits.key(key))
 
     async def enter(
         self,
@@ -243,7 +245,8 @@ class Presence(Tracking[PresenceRun]):
             InvalidKey, PayloadError, TopicFull, ChannelClosed, NotStarted: As ``track``.
             NotJoined: The join was not accepted yet.
         """
-        run, name = self._current(), self._limits.key(key)
+        run = self._here("enter")
+        name = run.pubsub.name_limits.key(key)
         if not run.tracks(channel, channel.topic, name):
             self.track(channel, name, meta, hidden=hidden)
         return await run.push_list(channel)
@@ -257,7 +260,7 @@ class Presence(Tracking[PresenceRun]):
             NotJoined: The join was not accepted yet; call it in ``after_join``.
             ChannelClosed: The channel has ended.
         """
-        return await self._current().push_list(channel)
+        return await self._here("push_state").push_list(channel)
 
     # Reading.
 
@@ -267,22 +270,22 @@ class Presence(Tracking[PresenceRun]):
         Args:
             where: A topic, or a channel for its topic.
         """
-        run = self._current()
+        run = self._here("list")
         return await run.list(_topic(where, run))
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:
         """The entry of one key, after ``fetch``; None if it is not there. O(1) without fetch."""
-        run = self._current()
+        run = self._here("get_by_key")
         return await run.get_by_key(_topic(where, run), run.pubsub.name_limits.key(key))
 
     def count_users(self, where: str | Channel[Any]) -> int:
         """How many keys are in a topic. O(1)."""
-        run = self._current()
+        run = self._here("count_users")
         return run.tracker.count_keys(_topic(where, run))
 
     def count_connections(self, where: str | Channel[Any]) -> int:
         """How many presences are in a topic. O(1)."""
-        run = self._current()
+        run = self._here("count_connections")
         return run.tracker.count_entries(_topic(where, run))
 
     def list_hidden(self, where: str | Channel[Any]) -> Presences:
@@ -290,7 +293,7 @@ class Presence(Tracking[PresenceRun]):
 
         It is for the server's eyes; no client is ever told.
         """
-        run = self._current()
+        run = self._here("list_hidden")
         return run.list_hidden(_topic(where, run))
 
     def online(self, keys: Collection[str | int]) -> set[str]:
@@ -301,7 +304,8 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``friends = online.online(friend_ids)``
         """
-        return self._current().online(self._keys(keys))
+        run = self._here("online")
+        return run.online(_keys(keys, run))
 
     async def last_seen(self, keys: Collection[str | int]) -> dict[str, float]:
         """When keys were last seen in any topic, in unix seconds; unknown ones are missing.
@@ -313,7 +317,8 @@ class Presence(Tracking[PresenceRun]):
             ConfigurationError: There is no ``last_seen_store``.
             Exception: What the store raises.
         """
-        return await self._current().last_seen(set(self._keys(keys)))
+        run = self._here("last_seen")
+        return await run.last_seen(set(_keys(keys, run)))
 
     def watch(self, of: str | Collection[str | int]) -> Watch:
         """Watch a topic, or people wherever they are: who is there, and what changes from then on.
@@ -329,22 +334,14 @@ class Presence(Tracking[PresenceRun]):
         Example:
             ``async with online.watch(friend_ids) as watch: async for change in watch: …``
         """
-        run = self._current()
+        run = self._here("watch")
         if isinstance(of, str):
-            return run.watch(self._limits.topic(of, "of"))
-        return run.watch(frozenset(self._keys(of, "of")))
+            return run.watch(run.pubsub.name_limits.topic(of, "of"))
+        return run.watch(frozenset(_keys(of, run, "of")))
 
     async def settled(self) -> None:
         """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
-        await self._current().settled()
-
-    def _keys(self, keys: Collection[str | int], argument: str = "keys") -> Sequence[str]:
-        if isinstance(keys, str | bytes | bytearray):  # a collection of characters, or integers
-            raise TypeError(f"expected a collection of keys, got {keys!r}: write [{keys!r}]")
-        if not isinstance(keys, Iterable):
-            raise TypeError(f"expected a collection of keys, got {type(keys).__name__}")
-        limits = self._limits
-        return [limits.key(key, argument) for key in keys]
+        await self._here("settled").settled()
 
     # Life.
 
@@ -369,6 +366,15 @@ def _topic(where: str | Channel[Any], run: PresenceRun) -> str:
     if not isinstance(where, str) and isinstance(where, Channel):
         return where.topic
     return run.pubsub.name_limits.topic(where, "where")
+
+
+def _keys(keys: Collection[str | int], run: PresenceRun, argument: str = "keys") -> Sequence[str]:
+    if isinstance(keys, str | bytes | bytearray):  # a collection of characters, or integers
+        raise TypeError(f"expected a collection of keys, got {keys!r}: write [{keys!r}]")
+    if not isinstance(keys, Iterable):
+        raise TypeError(f"expected a collection of keys, got {type(keys).__name__}")
+    limits = run.pubsub.name_limits
+    return [limits.key(key, argument) for key in keys]
 
 
 def _patterns_of(presence: Presence | type[Presence]) -> TopicPatterns[Policy]:

@@ -8,14 +8,17 @@ application before the operation has returned.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from roost.aliases import EMPTY, Meta, Presences
+from roost.channels.application import Failed, call, call_sync, close, name_of
 from roost.channels.channel import Channel
 from roost.channels.fastlane import Fastlane
+from roost.channels.tasks import Tasks
 from roost.exceptions import ChannelClosed, ConfigurationError, NotJoined, NotTracked, TopicFull
 from roost.presence.announcer import Announcer
 from roost.presence.callbacks import Callbacks
@@ -28,7 +31,6 @@ from roost.presence.metas import MetasHandler
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.policy import Policy
-from roost.presence.tasks import Tasks
 from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from roost.presence.presence import Presence
 
 __all__ = ["PresenceRun"]
+
+_DEFAULT = Policy()
 
 logger = logging.getLogger("roost.presence")
 
@@ -62,11 +66,15 @@ class PresenceRun:
         self.pubsub = pubsub
         self.is_bare = not defined("fetch")
         self.loop = asyncio.get_running_loop()
-        self._tasks = Tasks(self.loop)
+        # What is done for several, or for other nodes, is done in nobody's context.
+        self._context = contextvars.copy_context()
+        self._tasks = Tasks(self._context)
         self._owned = OwnedTracker(pubsub, presence.name, self._changed, self._grace_of)
         self.tracker = self._owned.protocol
-        self.fetcher = Fetcher(presence, pubsub.encoder, self.spawn, pubsub.name_limits)
-        self.metas = MetasHandler(presence) if defined("handle_metas") else None
+        self.fetcher = Fetcher(
+            presence, pubsub.encoder, self._tasks, self._context, pubsub.name_limits
+        )
+        self.metas = MetasHandler(presence, self._context) if defined("handle_metas") else None
         # Of topics where somebody is, or of which something is untold.
         self._announcers: dict[str, Announcer] = {}
         self._watches = Watches(self.tracker)
@@ -75,7 +83,7 @@ class PresenceRun:
         if presence.last_seen_store is not None:
             self._last_seen = LastSeenRecorder(presence.last_seen_store, pubsub.counters)
         if defined("on_join") or defined("on_update") or defined("on_leave"):
-            self._callbacks = Callbacks(presence, self.spawn, pubsub.counters)
+            self._callbacks = Callbacks(presence, self._tasks, self._context, pubsub.counters)
 
     @classmethod
     async def start(cls, presence: Presence, pubsub: PubSub) -> Self:
@@ -85,16 +93,18 @@ class PresenceRun:
                 await run.metas.start()
             if run._last_seen is not None:
                 await run._last_seen.start()
+            run._owned.start()
         except BaseException:
             run._owned.stop()
+            if run._last_seen is not None:
+                await run._last_seen.stop()
             raise
-        run._owned.start()
         return run
 
     # Changing.
 
     def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
-        policy = self._policy(topic)
+        policy = self._policy(topic, is_asked_for=True)
         if not hidden:
             self._check_room(policy, topic, key)
         if not policy.keep_metas:
@@ -120,7 +130,7 @@ class PresenceRun:
     def show(self, owner: Owner, topic: str, key: str) -> str:
         entry = self._owned.tracked(owner, topic, key)
         if entry is not None and entry.hidden:
-            self._check_room(self._policy(topic), topic, key)
+            self._check_room(self._policy(topic, is_asked_for=True), topic, key)
         return self._owned.show(owner, topic, key)
 
     def tracks(self, owner: Owner, topic: str, key: str) -> bool:
@@ -135,10 +145,30 @@ class PresenceRun:
         ):
             raise TopicFull(topic, key, policy.max_members)
 
-    def _policy(self, topic: str) -> Policy:
-        """The policy of a topic; one that has an announcer keeps it."""
+    def _policy(self, topic: str, *, is_asked_for: bool = False) -> Policy:
+        """The policy of a topic; one that has an announcer keeps it.
+
+        Args:
+            topic: The topic.
+            is_asked_for: Whoever asks hears of a ``policy`` that fails. Otherwise it is logged,
+                and the topic is treated as if it had none: what has happened is to be told.
+        """
         announcer = self._announcers.get(topic)
-        return self.presence.policy(topic) if announcer is None else announcer.policy
+        if announcer is not None:
+            return announcer.policy
+        method = self.presence.policy
+        try:
+            policy = call(None, method, topic)
+            if isinstance(policy, Policy):
+                return policy
+            close(policy)
+            reason = f"it returned {type(policy).__name__}, expected a Policy, of a def"
+            raise Failed(name_of(method), TypeError(reason))
+        except Failed as failed:
+            if is_asked_for:
+                raise failed.error from failed
+            logger.error("%s failed for %r", failed.name, topic, exc_info=failed.error)
+            return _DEFAULT
 
     def _grace_of(self, topic: str) -> float:
         return self._policy(topic).leave_grace
@@ -148,7 +178,7 @@ class PresenceRun:
             entry = event.new if isinstance(event, Updated) else event.entry
             announcer = self._announcers.get(entry.topic)
             if announcer is None:
-                policy = self.presence.policy(entry.topic)
+                policy = self._policy(entry.topic)
                 announcer = Announcer(entry.topic, event.version - 1, policy, self)
                 self._announcers[entry.topic] = announcer
             announcer.note(event)
@@ -186,7 +216,6 @@ class PresenceRun:
         return JsonPayload(encode_count(tracker.count_keys(topic), tracker.count_entries(topic)))
 
     def online(self, keys: Iterable[str]) -> set[str]:
-        self.pubsub.check_thread("online")  # it may make the index, which changes go to
         return self._watches.online(keys)
 
     async def last_seen(self, keys: Collection[str]) -> dict[str, float]:
@@ -199,7 +228,6 @@ class PresenceRun:
         return times | dict.fromkeys(were_online | self.online(keys), now)
 
     def watch(self, of: str | frozenset[str]) -> Watch:
-        self.pubsub.check_thread("watch")
         return self._watches.watch(of)
 
     async def push_list(self, channel: Channel[Any]) -> PresenceList:
@@ -278,15 +306,14 @@ class PresenceRun:
     def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
         """Hand a state or diff to subscriptions, as the application may have it."""
         try:
-            self.presence.dispatch(subscriptions, message)
-        except Exception:  # the topic must not fall silent
-            name = type(self.presence).__qualname__
-            logger.exception("%s.dispatch failed for %r", name, message.topic)
+            call_sync(self._context.copy(), self.presence.dispatch, subscriptions, message)
+        except Failed as failed:  # the topic must not fall silent
+            logger.error("%s failed for %r", failed.name, message.topic, exc_info=failed.error)
 
     def _is_counting(self, topic: str) -> bool:
         announcer = self._announcers.get(topic)
         if announcer is None:
-            return self.presence.policy(topic).counts(0, is_counting=False)
+            return self._policy(topic).counts(0, is_counting=False)
         return announcer.is_counting
 
     # Life.
@@ -312,7 +339,7 @@ class PresenceRun:
             elif all(announcer.is_idle for announcer in self._announcers.values()):
                 break
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Forget everything; what was not told yet stays untold."""
         if self._last_seen is not None:
             now = time.time()
@@ -325,6 +352,9 @@ class PresenceRun:
         self._watches.stop()
         if self._callbacks is not None:
             self._callbacks.stop()
-        await self._tasks.cancel()
+        self._tasks.cancel()
+
+    async def stopped(self) -> None:
+        await self._tasks.end()
         if self._last_seen is not None:
             await self._last_seen.stop()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from roost.aliases import Meta
+from roost.channels.application import Failed
+from roost.channels.tasks import Tasks
 from roost.crdt.entry import Entry
 from roost.logs import Repeats
 from roost.presence.owned import OwnedTracker
 from roost.presence.owner import Owner
 from roost.presence.serial import Serial
-from roost.presence.tasks import Tasks
 from roost.presence.tracking import Tracking, topic_of
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
@@ -72,25 +74,26 @@ class Tracker(Tracking["TrackerRun"]):
 
     def untrack_all(self, owner: Owner) -> None:
         """Let all presences of an owner leave, in one diff."""
-        self._current().owned.untrack_all(owner)
+        self._here("untrack_all").owned.untrack_all(owner)
 
     def list(self, topic: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """The (key, meta) of everybody in a topic, key by key."""
-        topic = self._limits.topic(topic)
-        return [_decoded(entry) for entry in self._current().owned.protocol.list(topic)]
+        run = self._here("list")
+        topic = run.pubsub.name_limits.topic(topic)
+        return [_decoded(entry) for entry in run.owned.protocol.list(topic)]
 
     def get_by_key(self, topic: str, key: str | int) -> Sequence[dict[str, Any]]:
         """The metas of one key, in the order of their arrival. O(1)."""
-        limits = self._limits
-        protocol = self._current().owned.protocol
-        entries = protocol.get_by_key(limits.topic(topic), limits.key(key))
+        run = self._here("get_by_key")
+        limits = run.pubsub.name_limits
+        entries = run.owned.protocol.get_by_key(limits.topic(topic), limits.key(key))
         return [decode_meta(entry.meta) for entry in entries]
 
     def is_tracked(self, owner: Owner, key: str | int, *, topic: str | None = None) -> bool:
         """Whether ``owner`` tracks ``key``."""
-        limits = self._limits
-        owned = self._current().owned
-        return owned.tracks(owner, topic_of(owner, topic, limits), limits.key(key))
+        run = self._here("is_tracked")
+        limits = run.pubsub.name_limits
+        return run.owned.tracks(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def send(self, message: Any) -> None:
         """Give ``handle_info`` a message, behind what waits already; works from any thread.
@@ -110,15 +113,17 @@ class Tracker(Tracking["TrackerRun"]):
 
     def subscribe(self, topic: str) -> None:
         """Receive the broadcasts of a topic in ``handle_info``; twice is once."""
-        self._current().subscribe(self._limits.topic(topic))
+        run = self._here("subscribe")
+        run.subscribe(run.pubsub.name_limits.topic(topic))
 
     def unsubscribe(self, topic: str) -> None:
         """Receive them no longer."""
-        self._current().unsubscribe(self._limits.topic(topic))
+        run = self._here("unsubscribe")
+        run.unsubscribe(run.pubsub.name_limits.topic(topic))
 
     async def settled(self) -> None:
         """Wait until every diff and message was handled; for tests."""
-        await self._current().settled()
+        await self._here("settled").settled()
 
     async def _start(self, pubsub: PubSub) -> TrackerRun:
         return TrackerRun(self, pubsub)
@@ -135,14 +140,15 @@ class TrackerRun:
         self.untrack = self.owned.untrack
         self.update = self.owned.update
         self._tracker = tracker
-        self._tasks = Tasks(self.loop)
-        self._calls = Serial(self._tasks.spawn, self._log, max_count=MAX_WAITING)
+        self._context = contextvars.copy_context()
+        self._tasks = Tasks(self._context)
+        self._calls = Serial(self._tasks, self._log, max_count=MAX_WAITING)
         self._dropped = Repeats()
         self._subscriptions: dict[str, Subscription] = {}
         self.owned.start()
 
     def receive(self, message: Any) -> None:
-        self._put(partial(self._tracker.handle_info, message))
+        self._put(self._tracker.handle_info, message, contextvars.copy_context())
 
     def subscribe(self, topic: str) -> None:
         if topic not in self._subscriptions:
@@ -160,26 +166,38 @@ class TrackerRun:
                 break
             await self._tasks.wait()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         self.owned.stop()
         for topic in list(self._subscriptions):
             self.unsubscribe(topic)
         self._calls.stop()
-        await self._tasks.cancel()
+        self._tasks.cancel()
+
+    async def stopped(self) -> None:
+        await self._tasks.end()
 
     def _changed(self, events: Sequence[TrackerEvent]) -> None:
-        self._put(lambda: self._tracker.handle_diff(_diff(events)))
+        # What other nodes did comes in the context of whoever reads their messages.
+        event = events[0]
+        entry = event.new if isinstance(event, Updated) else event.entry
+        is_own = entry.ref_prefix == self.owned.protocol.origin.ref_prefix
+        context = contextvars.copy_context() if is_own else self._context.copy()
+        self._put(self._tracker.handle_diff, _diff(events), context)
 
-    def _put(self, call: Callable[[], Any]) -> None:
-        if not self._calls.put(call):
+    def _put(
+        self,
+        function: Callable[[Any], Any],
+        argument: Any,
+        context: contextvars.Context,
+    ) -> None:
+        if not self._calls.put(function, argument, context):
             self.pubsub.counters["tracker_full"] += 1
             if dropped := self._dropped.note(self.loop.time()):
                 name = type(self._tracker).__qualname__
                 logger.error("%s is too slow: dropped %d diffs or messages", name, dropped)
 
-    def _log(self, error: BaseException) -> None:
-        name = type(self._tracker).__qualname__
-        logger.error("a callback of %s raised, the next is called", name, exc_info=error)
+    def _log(self, failed: Failed) -> None:
+        logger.error("%s raised, the next is called", failed.name, exc_info=failed.error)
 
 
 def _diff(events: Sequence[TrackerEvent]) -> TrackerDiff:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from roost.aliases import Meta
 from roost.channels.channel import Channel
+from roost.channels.tasks import asking, to_the_end
 from roost.exceptions import ConfigurationError, NotStarted
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name
 from roost.presence.owner import Lease, Owner
@@ -31,7 +33,13 @@ class TrackingRun(Protocol):
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str: ...
-    async def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Do nothing more, and cancel what runs."""
+        ...
+
+    async def stopped(self) -> None:
+        """Wait for the end of what was cancelled, for a bounded time."""
+        ...
 
 
 Run = TypeVar("Run", bound=TrackingRun)
@@ -80,16 +88,18 @@ class Tracking(ABC, Generic[Run]):
             PayloadError: The meta is not a JSON object, or has over 65,536 bytes.
             ChannelClosed: The channel has ended.
             NotStarted: It is not running.
+            WrongThread: Not on the thread of its event loop; as all that follows.
         """
-        run = self._current()
+        run = self._here("track")
         limits = run.pubsub.name_limits
         meta = {} if meta is None else meta
         return run.track(owner, topic_of(owner, topic, limits), limits.key(key), meta)
 
     def untrack(self, owner: Owner, key: str | int, *, topic: str | None = None) -> None:
         """Let a presence leave; nothing happens if there is none."""
-        limits = self._limits
-        self._current().untrack(owner, topic_of(owner, topic, limits), limits.key(key))
+        run = self._here("untrack")
+        limits = run.pubsub.name_limits
+        run.untrack(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def update(
         self,
@@ -115,9 +125,9 @@ class Tracking(ABC, Generic[Run]):
             NotTracked: The owner does not track this key in this topic; use ``track``.
             PayloadError: The new meta is not a JSON object, or has over 65,536 bytes.
         """
-        limits = self._limits
-        topic = topic_of(owner, topic, limits)
-        return self._current().update(owner, topic, limits.key(key), meta)
+        run = self._here("update")
+        limits = run.pubsub.name_limits
+        return run.update(owner, topic_of(owner, topic, limits), limits.key(key), meta)
 
     @asynccontextmanager
     async def lease(
@@ -128,7 +138,7 @@ class Tracking(ABC, Generic[Run]):
         Example:
             ``async with online.lease("workers", worker_id, {"queue": "mail"}): …``
         """
-        limits = self._limits
+        limits = self._here("lease").pubsub.name_limits
         lease = Lease(self, limits.topic(topic), limits.key(key))
         self.track(lease, lease.key, meta, topic=lease.topic)
         try:
@@ -180,13 +190,21 @@ class Tracking(ABC, Generic[Run]):
             self._users += 1
 
     async def stop(self) -> None:
-        """Stop when the last user stops it."""
+        """Stop when the last user stops it; whoever is cancelled meanwhile is so afterwards."""
+        with asking():
+            if self._lock.here().locked():  # somebody starts or stops it: this comes after that
+                await to_the_end(self._stop())
+            else:
+                await self._stop()
+
+    async def _stop(self) -> None:
         async with self._lock.here():
             run = self._current()
             self._users -= 1
             if self._users == 0:
                 self._run = None
-                await run.stop()
+                run.stop()
+                await to_the_end(run.stopped())
 
     @asynccontextmanager
     async def running(self, pubsub: PubSub) -> AsyncIterator[Self]:
@@ -198,10 +216,6 @@ class Tracking(ABC, Generic[Run]):
             finally:
                 await self.stop()
 
-    @property
-    def _limits(self) -> NameLimits:
-        return self._current().pubsub.name_limits
-
     def _current(self) -> Run:
         if self._run is None:
             raise NotStarted(
@@ -209,6 +223,19 @@ class Tracking(ABC, Generic[Run]):
                 "name it in Endpoint(presences=[…]), or trackers=[…], and run the endpoint",
             )
         return self._run
+
+    def _here(self, what: str) -> Run:
+        """The run, if this is the thread and the loop that it is on.
+
+        Raises:
+            NotStarted: It is not running.
+            WrongThread: It is on another one.
+        """
+        run = self._run
+        if run is None or _get_running_loop() is not run.loop:
+            run = self._current()
+            run.pubsub.check_thread(what)
+        return run
 
 
 def topic_of(owner: Owner, topic: str | None, limits: NameLimits) -> str:

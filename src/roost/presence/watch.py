@@ -20,6 +20,7 @@ import msgspec
 
 from roost.crdt.entry import Entry
 from roost.crdt.index import KeyIndex
+from roost.exceptions import WrongThread
 from roost.presence.changes import Change, Join, Leave, Snapshot, change_of
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.wire.presence import decode_grouped
@@ -62,6 +63,7 @@ class Watch:
         return self
 
     async def __anext__(self) -> Snapshot | Change:
+        self._watches.check_loop()
         while True:
             if self._is_behind and not self._is_closed:
                 self._is_behind = False
@@ -170,6 +172,15 @@ class Watches:
             for key, presence in presences.items():
                 presence["topics"] = [entry.topic for entry in groups[key]]
         return Snapshot(presences, self._tracker.version)
+
+    def check_loop(self) -> None:
+        """Raise if this is not the loop of the presence.
+
+        Raises:
+            WrongThread: It is another one.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongThread("watch")
 
     def stop(self) -> None:
         """The presence stops: end all watches."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from asyncio import _get_running_loop
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -189,9 +190,13 @@ class PubSub:
 
         Raises:
             NotStarted: Nothing started this PubSub.
-            WrongThread: Another thread called.
+            WrongThread: Another thread called, or another event loop.
         """
-        if self._current().thread_id != threading.get_ident():
+        run = self._current()
+        running = _get_running_loop()
+        if running is run.loop:
+            return
+        if running is not None or run.thread_id != threading.get_ident():
             raise WrongThread(what)
 
     def call_soon(self, callback: Callable[[], None]) -> None:

@@ -95,5 +95,7 @@ def deliver(subscription: Subscription, message: Any) -> None:
     """Call one subscriber; if it raises, that is logged, and the others get their message."""
     try:
         subscription.subscriber(message)
-    except Exception:
+    except (SystemExit, KeyboardInterrupt, GeneratorExit):  # the process ends
+        raise
+    except BaseException:
         logger.exception("a subscriber of %r raised", subscription.topic)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, Self
 
 from roost.aliases import EMPTY, Params
 from roost.asgi.endpoint import Endpoint
+from roost.channels.application import Failed, call_sync, run
 from roost.channels.channel import Channel
 from roost.channels.connection import Connection
 from roost.channels.router import Route, Router
@@ -79,13 +79,13 @@ class ChannelCase:
         instance.params, instance.session = params, info.session
         # Each client has a context of its own, as on a server: the test's does not change.
         context = contextvars.copy_context()
-        result: Any = context.run(instance.connect, params, info)
-        if inspect.isawaitable(result):
-            loop = asyncio.get_running_loop()
-            result = await loop.create_task(_await(result), context=context)
+        try:
+            result = await run(context, instance.connect, params, info)
+            id = call_sync(context, instance.id)
+        except Failed as failed:
+            raise failed.error from failed
         if result is not None:
             raise TypeError(f"connect returned {result!r}: expected None, or ConnectRefused raised")
-        id: Any = context.run(instance.id)
         if id is not None:
             try:
                 id = self.endpoint.pubsub.name_limits.topic(id, "id")
