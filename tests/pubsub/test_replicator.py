@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,10 @@ from roost import Endpoint, Presence, PubSub
 from roost.crdt.entry import Entry
 from roost.exceptions import ConfigurationError
 from roost.presence import Lease
+from roost.presence.owned import OwnedTracker
 from roost.pubsub import replicator
 from roost.tracker.messages import Heartbeat, TrackerMessage, encode_message
+from roost.tracker.protocol import TrackerEvent
 from tests.pubsub.nodes import Network
 from tests.virtual_clock import virtually
 
@@ -160,13 +162,13 @@ async def test_a_step_that_raises_leaves_the_timer_ringing(
 async def test_who_raises_when_told_holds_up_nobody_else(caplog: pytest.LogCaptureFixture):
     """Another tracker is told of the same message, the timer rings, and health says so."""
 
-    class Touchy(Presence):
-        def policy(self, topic: str) -> Any:
-            raise asyncio.CancelledError
+    def fail(events: Sequence[TrackerEvent]) -> None:
+        raise asyncio.CancelledError
 
     async with two_nodes() as (a, b):
-        touchy_here, touchy_there = Touchy(name="touchy"), Presence(name="touchy")
-        await touchy_here.start(b.pubsub)
+        # Below presences, which contain what the application raises.
+        touchy_here, touchy_there = OwnedTracker(b.pubsub, "touchy", fail), Presence(name="touchy")
+        touchy_here.start()
         await touchy_there.start(a.pubsub)
         a.online.track(Lease(a.online, TOPIC, "alice"), "alice", {}, topic=TOPIC)
         touchy_there.track(Lease(touchy_there, TOPIC, "x"), "x", {}, topic=TOPIC)
@@ -178,7 +180,7 @@ async def test_who_raises_when_told_holds_up_nobody_else(caplog: pytest.LogCaptu
         assert (a.status, b.status) == ("ok", "degraded")
         assert b.failures["untold"] >= 1
         assert any("telling 'touchy' of changes failed" in line for line in errors(caplog))
-        await touchy_here.stop()
+        touchy_here.stop()
         await touchy_there.stop()
 
 

@@ -4,8 +4,8 @@ There is one for each run of a ``PubSub``. Its trackers share one slice, and the
 other nodes; without other nodes there is nobody to talk to. What one message changes is changed in
 all trackers and topics before any of them is told.
 
-Whatever goes wrong in here loses itself only. A message that can't be encoded or handed over, an
-application that raises when it is told, a rule that fails: each is contained, counted and logged,
+Whatever goes wrong in here loses itself only. A message that can't be encoded or handed over, a
+tracker that raises when it is told, a rule that fails: each is contained, counted and logged,
 and the timer is set in any case, since a node without its timer is silent for ever. For a minute
 after it ``is_failing`` says so.
 """
@@ -205,7 +205,7 @@ class Replicator:
             if events:
                 try:
                     tell(events)
-                except (Exception, asyncio.CancelledError) as error:  # of the application
+                except (Exception, asyncio.CancelledError) as error:
                     self._failed("untold", f"telling {name!r} of changes failed", error)
 
     # Other nodes.
