@@ -22,9 +22,10 @@ from roost import (
     event,
 )
 from roost.exceptions import AlreadyTracked, NotTracked, PayloadError
-from roost.presence import Lease
+from roost.presence import Lease, grace
 from roost.testing import ChannelCase, JoinedCase
 from tests.models.phoenix_presence import ClientPresence
+from tests.presence.renewal import renew
 from tests.presence.scenes import TOPIC, app, join, lease, told
 from tests.virtual_clock import virtually
 
@@ -904,3 +905,65 @@ async def test_a_lease_may_end_in_any_thread():
         await asyncio.wait_for(left.wait(), 5)
 
         assert online.count_users(TOPIC) == 0
+
+
+@virtually
+async def test_who_returns_after_the_node_took_a_new_id_gets_the_new_ref():
+    """The entry that waits is another one by then: the returned ref is the one that is listed."""
+    online = Online()
+    async with online.running(PubSub()):
+        lease(online, "alice", device=1).end()
+        await asyncio.sleep(1)
+        renew(online)
+
+        again = Lease(online, TOPIC, "alice")
+        ref = online.track(again, "alice", {"device": 1}, topic=TOPIC)
+
+        assert [meta["phx_ref"] for meta in (await online.list(TOPIC))["alice"]["metas"]] == [ref]
+        again.end()
+        await asyncio.sleep(GRACE + 1)
+        assert online.count_connections(TOPIC) == 0
+
+
+@virtually
+async def test_each_who_returns_looks_at_no_meta_twice(monkeypatch: pytest.MonkeyPatch):
+    """A thousand connections of one key that return with other metas cost a thousand looks each."""
+    looks = 0
+
+    def look(meta: Mapping[str, Any], lasting: Any = grace._lasting) -> bytes:
+        nonlocal looks
+        looks += 1
+        return lasting(meta)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(grace, "_lasting", look)
+    online = Online()
+    async with online.running(PubSub()):
+        gone = [lease(online, "visitors", n=n) for n in range(1000)]
+        for each in gone:
+            each.end()
+        await asyncio.sleep(1)
+        for n in range(1000, 2000):
+            lease(online, "visitors", n=n)
+
+        assert online.count_connections(TOPIC) == 1000
+        assert looks == 2000
+
+
+@virtually
+async def test_who_ends_again_is_known_by_its_latest_meta():
+    """Whoever took over a presence, and changed it, waits with the meta that it has then."""
+    online = Online()
+    async with online.running(PubSub()):
+        for gone in [lease(online, "alice", device=device) for device in (1, 9)]:
+            gone.end()
+        await asyncio.sleep(1)
+        lease(online, "alice", device=2).end()  # took over the first, with another meta
+        await asyncio.sleep(1)
+
+        lease(online, "alice", device=1)  # nobody is like this one: it takes over the second
+
+        metas = (await online.list(TOPIC))["alice"]["metas"]
+        assert sorted(meta["device"] for meta in metas) == [1, 2]
+        await asyncio.sleep(GRACE + 1)
+        metas = (await online.list(TOPIC))["alice"]["metas"]
+        assert [meta["device"] for meta in metas] == [1]

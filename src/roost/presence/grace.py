@@ -8,6 +8,7 @@ see a change. The timers are the only sign of it.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,21 +25,56 @@ _COMING = ("online_at", "phx_ref", "phx_ref_prev")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+class _Group:
+    """The owners that are gone of one key in one topic, from the one that went first.
+
+    When many return together, each takes the first one: OrderedDicts, unlike dicts, do not look for
+    it among those that were taken before.
+    """
+
+    __slots__ = ("alike", "lasting", "new", "timers")
+
+    def __init__(self) -> None:
+        self.timers: OrderedDict[int, asyncio.TimerHandle] = OrderedDict()  # by owner
+        self.new: dict[int, None] = {}  # whose metas were not looked at yet: most never are
+        self.lasting: dict[int, bytes] = {}  # what lasts of the others' metas
+        self.alike: dict[bytes, OrderedDict[int, None]] = {}  # and who has the same
+
+    def remove(self, owner: int) -> None:
+        self.timers.pop(owner).cancel()
+        self.new.pop(owner, None)
+        lasting = self.lasting.pop(owner, None)
+        if lasting is not None:
+            alike = self.alike[lasting]
+            del alike[owner]
+            if not alike:
+                del self.alike[lasting]
+
+
 class Lingering:
     """Hold presences without owners, each until its grace is over.
 
+    They are known by the numbers of their owners: entries change when the node takes a new id.
+
     Args:
+        find: What an owner tracks as a key in a topic: ``(topic, key, owner)`` → entry.
         over: Called when the grace of an entry is over and nobody returned.
     """
 
-    def __init__(self, over: Callable[[Entry], None]) -> None:
+    def __init__(
+        self, find: Callable[[str, str, int], Entry | None], over: Callable[[str, str, int], None]
+    ) -> None:
+        self._find = find
         self._over = over
-        self._waiting: dict[tuple[str, str], dict[int, tuple[Entry, asyncio.TimerHandle]]] = {}
+        self._waiting: dict[tuple[str, str], _Group] = {}
 
     def add(self, entry: Entry, grace: float) -> None:
         """Hold ``entry`` for ``grace`` seconds."""
-        timer = asyncio.get_running_loop().call_later(grace, self._give_up, entry)
-        self._waiting.setdefault((entry.topic, entry.key), {})[entry.owner] = (entry, timer)
+        topic, key, owner = entry.topic, entry.key, entry.owner
+        loop = asyncio.get_running_loop()
+        group = self._waiting.setdefault((topic, key), _Group())
+        group.timers[owner] = loop.call_later(grace, self._give_up, topic, key, owner)
+        group.new[owner] = None
 
     def waits(self, topic: str, key: str) -> bool:
         """Whether a presence of ``key`` waits for somebody to return."""
@@ -56,29 +92,37 @@ class Lingering:
             The entry, and whether its meta is still right.
         """
         group = self._waiting[topic, key]
-        lasting = _lasting(meta)
-        for entry, _ in group.values():
-            if _lasting(decode_meta(entry.meta)) == lasting:
-                return self._remove(entry), True
-        return self._remove(next(iter(group.values()))[0]), False
+        for owner in group.new:
+            lasting = _lasting(decode_meta(self._entry(topic, key, owner).meta))
+            group.lasting[owner] = lasting
+            group.alike.setdefault(lasting, OrderedDict())[owner] = None
+        group.new.clear()
+        alike = group.alike.get(_lasting(meta))
+        owner = next(iter(group.timers if alike is None else alike))
+        self._remove(topic, key, owner)
+        return self._entry(topic, key, owner), alike is not None
 
     def stop(self) -> None:
         """Forget them all."""
         for group in self._waiting.values():
-            for _, timer in group.values():
+            for timer in group.timers.values():
                 timer.cancel()
         self._waiting.clear()
 
-    def _give_up(self, entry: Entry) -> None:
-        self._over(self._remove(entry))
-
-    def _remove(self, entry: Entry) -> Entry:
-        group = self._waiting[entry.topic, entry.key]
-        _, timer = group.pop(entry.owner)
-        timer.cancel()
-        if not group:
-            del self._waiting[entry.topic, entry.key]
+    def _entry(self, topic: str, key: str, owner: int) -> Entry:
+        entry = self._find(topic, key, owner)
+        assert entry is not None, "what waits is tracked"
         return entry
+
+    def _give_up(self, topic: str, key: str, owner: int) -> None:
+        self._remove(topic, key, owner)
+        self._over(topic, key, owner)
+
+    def _remove(self, topic: str, key: str, owner: int) -> None:
+        group = self._waiting[topic, key]
+        group.remove(owner)
+        if not group.timers:
+            del self._waiting[topic, key]
 
 
 def _lasting(meta: Mapping[str, Any]) -> bytes:

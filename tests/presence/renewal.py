@@ -1,0 +1,18 @@
+"""A node that takes a new id, as it does when others refute its own."""
+
+from __future__ import annotations
+
+from roost import Presence
+from roost.crdt.origin import OriginId
+
+__all__ = ["renew"]
+
+
+def renew(online: Presence) -> None:
+    """What is tracked is tracked anew, under new refs; the callbacks are told of updates."""
+    owned = online._current()._owned
+    tracker = owned.protocol
+    origin = tracker.origin
+    tracker.own.renew(OriginId(origin.name, origin.incarnation + 1, origin.nonce ^ 1))
+    tracker.renew()
+    owned._changed()
