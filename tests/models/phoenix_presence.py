@@ -1,4 +1,4 @@
-"""Model the client side of presence as phoenix.js 1.8.16 has it, as an oracle for tests.
+"""Model the client side of presence as phoenix.js has it, as an oracle for tests.
 
 Theory of operation. The server sends two events. `presence_state` is the whole list, pushed
 once after each join; `presence_diff` is `{"joins": ..., "leaves": ...}`, broadcast on each
@@ -13,6 +13,15 @@ state is applied first, the waiting diffs after it. `HandWrittenPresence` has no
 
 What must change together: a new state sets `join_ref`, `state` and empties `pending_diffs`.
 
+There are three sets of rules, named by the version that began with them; everything above is so in
+all of them but for the oldest, which has no class and no queue, and is used as
+`HandWrittenPresence` is:
+
+- 1.2 (and 1.3): a joined meta is added to those that are known, whether or not its `phx_ref` is
+  known. Who is told of a ref twice has it twice, for as long as it is there.
+- 1.4 (and 1.5): a known ref is replaced. On_join gets the whole entry after the join.
+- 1.8 (and from 1.6 on): on_join gets what joined alone.
+
 Outside the model: the channel drops a message whose own join_ref is set and is not the
 channel's (`isMember`). Hence a late state of an earlier join must not reach `receive_state`,
 while a late diff does reach `receive_diff`, as broadcasts carry no join_ref.
@@ -26,7 +35,7 @@ import builtins
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 __all__ = [
     "ClientPresence",
@@ -37,6 +46,7 @@ __all__ = [
     "OnJoin",
     "OnLeave",
     "OnSync",
+    "Rules",
     "State",
     "own_keys",
     "sync_diff",
@@ -54,6 +64,8 @@ OnJoin = Callable[[str, Entry | None, Entry], object]
 OnLeave = Callable[[str, Entry, Entry], object]
 OnSync = Callable[[], object]
 
+Rules = Literal["1.2", "1.4", "1.8"]
+
 ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 MAX_ARRAY_INDEX = 2**32 - 2  # ECMA-262, "array index".
 
@@ -63,6 +75,7 @@ def sync_state(
     new_state: State,
     on_join: OnJoin | None = None,
     on_leave: OnLeave | None = None,
+    rules: Rules = "1.8",
 ) -> State:
     """Return `state` brought to `new_state` by the smallest diff between both.
 
@@ -94,7 +107,7 @@ def sync_state(
             joins[key] = {**entry, "metas": joined_metas}
         if left_metas:
             leaves[key] = {**current, "metas": left_metas}
-    _apply_diff(synced, {"joins": joins, "leaves": leaves}, on_join, on_leave)
+    _apply_diff(synced, {"joins": joins, "leaves": leaves}, on_join, on_leave, rules)
     return synced
 
 
@@ -103,6 +116,7 @@ def sync_diff(
     diff: Diff,
     on_join: OnJoin | None = None,
     on_leave: OnLeave | None = None,
+    rules: Rules = "1.8",
 ) -> State:
     """Return `state` with the joins of `diff` applied, then its leaves.
 
@@ -127,7 +141,7 @@ def sync_diff(
     {'alice': {'metas': [{'phx_ref': '2'}]}}
     """
     synced = _clone(state)
-    _apply_diff(synced, diff, on_join, on_leave)
+    _apply_diff(synced, diff, on_join, on_leave, rules)
     return synced
 
 
@@ -147,7 +161,8 @@ def own_keys(entries: Mapping[str, object]) -> list[str]:
 class _Mirror:
     """Hold what both clients share: the state, the callbacks and the listing."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.state: State = {}
         self.on_join: OnJoin | None = None
         self.on_leave: OnLeave | None = None
@@ -176,6 +191,7 @@ class ClientPresence(_Mirror):
 
     Args:
         join_ref: Tells the channel's join_ref of this moment; None before the first join.
+        rules: Of 1.4 or later.
 
     >>> presence = ClientPresence(lambda: "3")
     >>> presence.receive_diff({"joins": {}, "leaves": {"bob": {"metas": [{"phx_ref": "2"}]}}})
@@ -189,8 +205,8 @@ class ClientPresence(_Mirror):
     ['alice']
     """
 
-    def __init__(self, join_ref: Callable[[], str | None]) -> None:
-        super().__init__()
+    def __init__(self, join_ref: Callable[[], str | None], rules: Rules = "1.8") -> None:
+        super().__init__(rules)
         self.join_ref: str | None = None
         self.pending_diffs: builtins.list[Diff] = []
         self._channel_join_ref = join_ref
@@ -208,9 +224,9 @@ class ClientPresence(_Mirror):
         """
         on_join, on_leave, on_sync = self.on_join, self.on_leave, self.on_sync
         self.join_ref = self._channel_join_ref()
-        self.state = sync_state(self.state, payload, on_join, on_leave)
+        self.state = sync_state(self.state, payload, on_join, on_leave, self.rules)
         for diff in tuple(self.pending_diffs):
-            _apply_diff(self.state, diff, on_join, on_leave)
+            _apply_diff(self.state, diff, on_join, on_leave, self.rules)
         self.pending_diffs = []
         if on_sync:
             on_sync()
@@ -221,7 +237,7 @@ class ClientPresence(_Mirror):
         if self.is_pending:
             self.pending_diffs.append(_clone(payload))
             return
-        _apply_diff(self.state, payload, self.on_join, self.on_leave)
+        _apply_diff(self.state, payload, self.on_join, self.on_leave, self.rules)
         if on_sync:
             on_sync()
 
@@ -237,22 +253,27 @@ class HandWrittenPresence(_Mirror):
     copies: only a callback of that one event could tell it from this model.
     """
 
+    def __init__(self, rules: Rules = "1.8") -> None:
+        super().__init__(rules)
+
     def receive_state(self, payload: State) -> None:
         """Apply a `presence_state` at once, then on_sync."""
         on_sync = self.on_sync
-        self.state = sync_state(self.state, payload, self.on_join, self.on_leave)
+        self.state = sync_state(self.state, payload, self.on_join, self.on_leave, self.rules)
         if on_sync:
             on_sync()
 
     def receive_diff(self, payload: Diff) -> None:
         """Apply a `presence_diff` at once, then on_sync."""
         on_sync = self.on_sync
-        _apply_diff(self.state, payload, self.on_join, self.on_leave)
+        _apply_diff(self.state, payload, self.on_join, self.on_leave, self.rules)
         if on_sync:
             on_sync()
 
 
-def _apply_diff(state: State, diff: Diff, on_join: OnJoin | None, on_leave: OnLeave | None) -> None:
+def _apply_diff(
+    state: State, diff: Diff, on_join: OnJoin | None, on_leave: OnLeave | None, rules: Rules
+) -> None:
     """Apply a copy of `diff` to `state` in place: all joins before all leaves.
 
     That order keeps a key in the state through an update, which leaves the old meta and joins
@@ -261,12 +282,12 @@ def _apply_diff(state: State, diff: Diff, on_join: OnJoin | None, on_leave: OnLe
     diff = _clone(diff)
     joins, leaves = diff["joins"], diff["leaves"]
     for key in own_keys(joins):
-        _join(state, key, joins[key], on_join)
+        _join(state, key, joins[key], on_join, rules)
     for key in own_keys(leaves):
         _leave(state, key, leaves[key], on_leave)
 
 
-def _join(state: State, key: str, joined: Entry, on_join: OnJoin | None) -> None:
+def _join(state: State, key: str, joined: Entry, on_join: OnJoin | None, rules: Rules) -> None:
     """Replace the entry by the joined one, with the other current metas before the joined.
 
     A joined meta with a known `phx_ref` takes the place of the known one, at the end; on_join
@@ -275,10 +296,11 @@ def _join(state: State, key: str, joined: Entry, on_join: OnJoin | None) -> None
     current = state.get(key)
     entry = _clone(joined)
     if current is not None:
-        entry["metas"] = _without(current["metas"], joined["metas"]) + entry["metas"]
+        replaced = [] if rules == "1.2" else joined["metas"]
+        entry["metas"] = _without(current["metas"], replaced) + entry["metas"]
     state[key] = entry
     if on_join:
-        on_join(key, current, joined)
+        on_join(key, current, joined if rules == "1.8" else entry)
 
 
 def _leave(state: State, key: str, left: Entry, on_leave: OnLeave | None) -> None:
