@@ -28,7 +28,7 @@ from roost.wire.messages import (
     Reply,
 )
 from roost.wire.serializers import V2Serializer
-from tests.models.phoenix_presence import ClientPresence
+from tests.models.phoenix_presence import ClientPresence, Entry, HandWrittenPresence, Rules
 
 __all__ = ["PhoenixClient"]
 
@@ -69,31 +69,49 @@ class _Link:
 class PhoenixClient:
     """One channel object and its presence, as long as the page is open.
 
+    Args:
+        endpoint: Where it connects.
+        socket: To which of its sockets.
+        topic: What it joins.
+        rng: Says how long frames take.
+        params: Of its joins.
+        rules: Of which phoenix.js: that of its presence, and which late messages it drops.
+
     Attributes:
         state: ``closed``, ``joining``, ``joined``, or ``errored``.
         presence: What it believes of the topic.
-        shown_bare: Keys that a state showed it without what ``fetch`` adds.
         count: The last count that it was told; None if there was none.
         diff_count: How many diffs it was sent.
         named: All refs that it was sent.
+        params: Of its joins.
+        join_count: How often it joined.
+        unheard: Keys of which its presence told the leave of a ref, and never its join.
     """
 
     def __init__(
-        self, endpoint: Endpoint, socket: type[Socket], topic: str, rng: Random, params: Any
+        self,
+        endpoint: Endpoint,
+        socket: type[Socket],
+        topic: str,
+        rng: Random,
+        params: Any,
+        rules: Rules = "1.8",
     ) -> None:
+        self.rules: Rules = rules
+        self.unheard: list[str] = []
         self.state = "closed"
         self.topic = topic
         self._endpoint = endpoint
         self._socket_class = socket
         self._rng = rng
-        self._params = params
+        self.params = params
+        self.join_count = 0
         self._ref = 0
         self.join_ref: str | None = None
-        self.shown_bare: set[str] = set()
         self.count: dict[str, int] | None = None
         self.diff_count = 0
         self.named: set[str] = set()
-        self.presence = ClientPresence(lambda: self.join_ref)
+        self.presence = self._make_presence()
         self._link: _Link
         self._connection: Connection
         self.connect()
@@ -123,7 +141,8 @@ class PhoenixClient:
         """Join, or join again under a new ref."""
         self.state = "joining"
         self.join_ref = self._next_ref()
-        self._send(self.join_ref, self.join_ref, JOIN, self._params)
+        self.join_count += 1
+        self._send(self.join_ref, self.join_ref, JOIN, self.params)
 
     def give_up_join(self) -> None:
         """The join timed out: leave it, and be ready to join anew."""
@@ -134,7 +153,7 @@ class PhoenixClient:
     def leave_and_come_back(self) -> None:
         """Leave, and make a new channel object with a new presence."""
         self._send(self.join_ref, self._next_ref(), LEAVE, {})
-        self.presence = ClientPresence(lambda: self.join_ref)
+        self.presence = self._make_presence()
         self.join()
 
     def lose_connection(self) -> None:
@@ -159,7 +178,9 @@ class PhoenixClient:
     def receive(self, received: Received) -> None:
         """A frame of the server, by the rules of phoenix.js's ``isMember`` and ``Channel``."""
         join_ref = None if isinstance(received, Broadcast) else received.join_ref
-        if join_ref is not None and join_ref != self.join_ref:
+        is_late = join_ref is not None and join_ref != self.join_ref
+        is_of_life = not isinstance(received, Message) or received.event in (ERROR, CLOSE)
+        if is_late and (is_of_life or self.rules == "1.8"):  # older ones let all others pass
             return
         match received:
             case Reply(_, ref, _, status, _) if ref == self.join_ref and self.state == "joining":
@@ -170,7 +191,6 @@ class PhoenixClient:
                 self.state = "closed"
             case Message(event=event, payload=payload) | Broadcast(event=event, payload=payload):
                 if event == STATE:
-                    self.shown_bare |= {key for key in payload if "name" not in payload[key]}
                     self._note(payload)
                     self.presence.receive_state(payload)
                 elif event == COUNT:
@@ -186,6 +206,29 @@ class PhoenixClient:
     def _note(self, presences: Any) -> None:
         for entry in presences.values():
             self.named.update(meta["phx_ref"] for meta in entry["metas"])
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its presence waits for a state; those of old never do."""
+        return isinstance(self.presence, ClientPresence) and self.presence.is_pending
+
+    def _make_presence(self) -> ClientPresence | HandWrittenPresence:
+        presence: ClientPresence | HandWrittenPresence
+        if self.rules == "1.2":
+            presence = HandWrittenPresence(self.rules)
+        else:
+            presence = ClientPresence(lambda: self.join_ref, self.rules)
+        heard: set[str] = set()
+
+        def hear(key: str, current: Entry | None, joined: Entry) -> None:
+            heard.update(meta["phx_ref"] for meta in joined["metas"])
+
+        def hear_leave(key: str, current: Entry, left: Entry) -> None:
+            if any(meta["phx_ref"] not in heard for meta in left["metas"]):
+                self.unheard.append(key)
+
+        presence.on_join, presence.on_leave = hear, hear_leave
+        return presence
 
     def _send(self, join_ref: str | None, ref: str, event: str, payload: Any) -> None:
         message = Message(join_ref, ref, self.topic, event, payload)

@@ -24,6 +24,7 @@ class Held:
     hidden: bool
     ref: str = ""
     until: float | None = None
+    ended: int = 0  # the how-manieth owner to end had it; some end at one instant
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Model:
     policies: dict[str, Policy]
     held: list[Held] = field(default_factory=list)
     told: dict[tuple[str, str], list[Told]] = field(default_factory=dict)
+    ended_count: int = 0
 
     # What there is.
 
@@ -73,7 +75,7 @@ class Model:
         kept = n if self.policies[topic].keep_metas else None
         if not hidden:
             waiting = [each for each in self.visible(topic, key) if each.until is not None]
-            waiting.sort(key=lambda each: each.until or 0.0)
+            waiting.sort(key=lambda each: each.ended)
             for returned in [each for each in waiting if each.n == kept] or waiting[:1]:
                 returned.owner, returned.until = owner, None
                 if returned.n != kept:
@@ -92,6 +94,12 @@ class Model:
         self.held.remove(held)
         self.held.append(held)
 
+    def renewed(self) -> None:
+        """The node has a new id: each visible presence is told as an update."""
+        for held in self.held:
+            if not held.hidden:
+                self._tell(held, "update", held.n, held.n)
+
     def remove(self, held: Held) -> None:
         self.held.remove(held)
         if not held.hidden:
@@ -104,12 +112,13 @@ class Model:
             self._appear(held)
 
     def end(self, owner: Any, now: float) -> None:
+        self.ended_count += 1
         for held in [each for each in self.held if each.owner is owner]:
             grace = self.policies[held.topic].leave_grace
             if held.hidden or not grace:
                 self.remove(held)
             else:
-                held.owner, held.until = None, now + grace
+                held.owner, held.until, held.ended = None, now + grace, self.ended_count
 
     def pass_time(self, now: float) -> None:
         over = [each for each in self.held if each.until is not None and each.until <= now]

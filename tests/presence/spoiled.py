@@ -17,7 +17,7 @@ import msgspec
 
 from roost.testing.transport import Received
 from roost.wire.messages import COUNT, DIFF, STATE, Broadcast, Message
-from tests.models.phoenix_presence import ClientPresence, Entry
+from tests.models.phoenix_presence import ClientPresence, Entry, HandWrittenPresence
 from tests.presence.phoenix_client import PhoenixClient
 from tests.presence.plain_model import Model
 
@@ -50,12 +50,14 @@ class Checked(msgspec.Struct, frozen=True):
 
     model: Any
     refs: Any
+    fetches: bool
 
     @classmethod
-    def of(cls, model: Model, refs: Mapping[str, set[str]]) -> Checked:
+    def of(cls, model: Model, refs: Mapping[str, set[str]], *, fetches: bool) -> Checked:
         """With a copy of what is right, and of all that ever was."""
         held = [replace(each) for each in model.held]
-        return cls(Model(model.policies, held), {topic: set(refs[topic]) for topic in refs})
+        copies = {topic: set(refs[topic]) for topic in refs}
+        return cls(Model(model.policies, held), copies, fetches)
 
 
 Event = Did | Arrived | Checked
@@ -65,9 +67,9 @@ History = Sequence[Event]
 class RecordingClient(PhoenixClient):
     """A client that keeps its history."""
 
-    def __init__(self, endpoint: Any, socket: Any, topic: str, rng: Random, params: Any) -> None:
+    def __init__(self, *args: Any) -> None:
         self.history: list[Event] = []
-        super().__init__(endpoint, socket, topic, rng, params)
+        super().__init__(*args)
 
     def join(self) -> None:
         self._did("join")
@@ -105,27 +107,36 @@ class _Nowhere:
 class Replay(PhoenixClient):
     """A client that lives a history.
 
+    Args:
+        client: Whose history it is.
+
     Attributes:
         told: What its page was told, in order: ``(channel object, "join" or "leave", ref)``.
         complaints: What its page was told that made no sense to it.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, client: PhoenixClient) -> None:
         self.told: list[tuple[int, str, str]] = []
         self._object_number = 0
         self.complaints: list[str] = []
-        self._presence = ClientPresence(lambda: None)
-        super().__init__(None, None, topic, Random(0), {})  # type: ignore[arg-type]
+        nowhere: Any = None
+        super().__init__(nowhere, nowhere, client.topic, Random(0), client.params, client.rules)
 
-    @property
-    def presence(self) -> ClientPresence:
-        return self._presence
-
-    @presence.setter
-    def presence(self, presence: ClientPresence) -> None:
-        self._presence = presence
+    def _make_presence(self) -> ClientPresence | HandWrittenPresence:
+        presence = super()._make_presence()
         self._object_number += 1
-        presence.on_join, presence.on_leave = self._on_join, self._on_leave
+        hear, hear_leave = presence.on_join, presence.on_leave
+
+        def on_join(key: str, current: Entry | None, joined: Entry) -> None:
+            hear(key, current, joined)
+            self._on_join(key, current, joined)
+
+        def on_leave(key: str, current: Entry, left: Entry) -> None:
+            hear_leave(key, current, left)
+            self._on_leave(key, current, left)
+
+        presence.on_join, presence.on_leave = on_join, on_leave
+        return presence
 
     def connect(self) -> None:
         self._link = self._connection = _Nowhere()  # type: ignore[assignment]
@@ -155,9 +166,13 @@ class Replay(PhoenixClient):
                     getattr(self, method)(*args)
                 case Arrived(received):
                     self.receive(deepcopy(received))
-                case Checked(model, refs):
+                case Checked(model, refs, fetches):
                     try:
-                        check(SimpleNamespace(model=model, refs=refs), self, "the client")
+                        check(
+                            SimpleNamespace(model=model, refs=refs, fetches=fetches),
+                            self,
+                            "the client",
+                        )
                     except AssertionError as error:
                         return str(error) or "it shows something else"
         return None

@@ -479,7 +479,10 @@ async def test_who_makes_it_too_many_gets_the_count_too(kind: str):
 
 @virtually
 async def test_who_only_subscribes_is_told_the_same():
-    """A channel without a list of its own, and a function, get counts, states and diffs."""
+    """A channel without a list of its own, and a function, get counts, states and diffs.
+
+    The channel's first state goes twice, as always after diffs.
+    """
     online = make_online(COUNTING)
     async with ChannelCase(app(online)) as case:
         received: list[Any] = []
@@ -493,7 +496,9 @@ async def test_who_only_subscribes_is_told_the_same():
         await asyncio.sleep(5)
 
         lines = ["+user-0 +user-1", "count 6/6", "state", "state user-0 user-1"]
-        assert told(listener) == told_of(received) == lines
+        assert told_of(received) == lines
+        lines.insert(3, "state")  # its client may hold back the diff until its first state
+        assert told(listener) == lines
         case.endpoint.unsubscribe(plain)
 
 

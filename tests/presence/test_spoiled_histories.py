@@ -44,7 +44,7 @@ class RecordingWorld(test_at_random.World):
         await super().check_everything_was_told()
         for client in self.clients:
             assert isinstance(client, RecordingClient)
-            client.history.append(Checked.of(self.model, self.refs))
+            client.history.append(Checked.of(self.model, self.refs, fetches=self.fetches))
             if client not in self.all_clients:
                 self.all_clients.append(client)
 
@@ -84,7 +84,7 @@ def _last_words(replay: Replay) -> set[tuple[int, str]]:
 def test_a_history_is_the_same_when_played_again():
     """What is recorded is all that a client goes by."""
     for client in recorded(1):
-        replay = Replay(client.topic)
+        replay = Replay(client)
 
         assert replay.live(client.history, check) is None
         assert replay.presence.state == client.presence.state
@@ -98,13 +98,13 @@ def test_spoiled_histories_are_refused(seed: int):
     rng = Random(f"spoil {seed}")
     outcomes: Counter[Any] = Counter()
     for client in clients:
-        right = Replay(client.topic)
+        right = Replay(client)
         assert right.live(client.history, check) is None
         others = [each for each in clients if each is not client and each.topic == client.topic]
         other = rng.choice(others).history if others else ()
         for _ in range(PLACES):
             for what, history in spoiled(client.history, other, rng):
-                wrong = Replay(client.topic)
+                wrong = Replay(client)
                 complaint = wrong.live(history, check)
                 reason = "refused" if complaint else why_harmless(right, wrong)
                 assert reason is not None, f"{what} passes: {wrong.told} for {right.told}"

@@ -76,6 +76,7 @@ class _Topic:
         self.node = node
         self.name = name
         self.feed = TopicFeed(max_count=max_count)
+        self.level = 0  # what clients hold who were not pushed a state since
         self.clients: list[_Client] = []
 
     def expect_nobody(self) -> None:
@@ -88,17 +89,20 @@ class _Topic:
         if not self.feed.is_pending:
             return
         overflowed = self.feed.overflowed
-        diff = self.feed.take()
-        payload = {"joins": _state(diff.joins), "leaves": _state(diff.leaves)}
+        end = self.feed.take()
         expected = _refs(_state(tuple(self.node.tracker.list(self.name))))
         for client in self.clients:
             if overflowed:
                 self._push_state(client)
-            elif client.version < diff.end:
+            elif client.version < end:
+                diff = self.feed.diff(max(client.version, self.level), end)
+                payload = {"joins": _state(diff.joins), "leaves": _state(diff.leaves)}
                 client.presence.receive_diff(payload)
             shown = _refs(client.presence.state)
             if shown != expected:
                 raise BrokenPromise(f"a client of {self.node.name} shows {shown}, not {expected}")
+        self.level = end
+        self.feed.forget(end)
 
     def welcome(self) -> None:
         """One more joins, or one that is there gets the state again."""
@@ -110,8 +114,9 @@ class _Topic:
         self._push_state(client)
 
     def _push_state(self, client: _Client) -> None:
-        self.feed.hand_out()
         client.presence.receive_state(_state(tuple(self.node.tracker.list(self.name))))
+        if client.presence.pending_diffs:
+            raise BrokenPromise("a client that was pushed a state holds back diffs")
         client.version = self.node.tracker.version
 
 

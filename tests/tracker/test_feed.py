@@ -1,4 +1,4 @@
-"""Joined diffs: right for any receiver inside, by the rules of phoenix.js."""
+"""Diffs from any version that is held, by the rules of phoenix.js, of old and of now."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.crdt.entry import Entry
-from roost.tracker.feed import Diff, TopicFeed
+from roost.tracker.feed import MAX_CHANGES_PER_REF, Diff, TopicFeed
 from tests.laws import LAW
-from tests.models.phoenix_presence import State, sync_diff, sync_state
+from tests.models.phoenix_presence import Rules, State, sync_diff
 
 KEYS = ["alice", "bob", "carol"]
 
@@ -22,42 +22,36 @@ def state_of(entries: tuple[Entry, ...]) -> State:
     return state
 
 
-def refs_of(state: State) -> dict[str, set[str]]:
-    """What a list shows, whatever its order."""
-    return {key: {meta["phx_ref"] for meta in entry["metas"]} for key, entry in state.items()}
+RULES: tuple[Rules, ...] = ("1.2", "1.8")
 
 
 class Receiver:
-    """A client that got the state at one version, and the diffs that end later."""
+    """A client that got the state at one version, and holds what diffs made of it."""
 
-    def __init__(self, state: State, version: int) -> None:
+    def __init__(self, state: State, version: int, rules: Rules) -> None:
         self.state = state
         self.version = version
-
-    def receive_state(self, state: State, version: int) -> None:
-        self.state = sync_state(self.state, state)
-        self.version = version
+        self.rules = rules
+        self.heard = {meta["phx_ref"] for entry in state.values() for meta in entry["metas"]}
 
     def receive_diff(self, diff: Diff) -> None:
-        if self.version < diff.end:
-            payload = {"joins": state_of(diff.joins), "leaves": state_of(diff.leaves)}
-            self.state = sync_diff(self.state, payload)
-            self.version = diff.end
+        assert diff.start == self.version
+        payload = {"joins": state_of(diff.joins), "leaves": state_of(diff.leaves)}
+        assert {entry.ref for entry in diff.leaves} <= self.heard
+        self.heard |= {entry.ref for entry in diff.joins}
+        self.state = sync_diff(self.state, payload, rules=self.rules)
+        self.version = diff.end
 
 
 class Topic:
-    """One topic: who is visible, who was, its feed, and everybody who was told of it."""
+    """One topic: who is visible, who was, its feed, and everybody who holds something of it."""
 
     def __init__(self) -> None:
         self.feed = TopicFeed()
         self.version = 0
         self.visible: dict[str, Entry] = {}
         self.gone: dict[str, Entry] = {}
-        self.receivers = [Receiver({}, 0)]
-        # Since the last diff:
-        self.before: set[str] = set()
-        self.touched: set[str] = set()
-        self.handed_out = False
+        self.receivers = [Receiver({}, 0, rules) for rules in RULES]
         self._seq = 0
 
     def do(self, step: tuple[str, int]) -> None:
@@ -79,28 +73,21 @@ class Topic:
                 self.version -= 1  # an update has one version
                 self._enter(self._new(old.key))
             case "hand out":
-                self._hand_out(choice)
+                for rules in RULES:
+                    self.receivers.append(Receiver(self.state(), self.version, rules))
             case "take":
-                self.take()
+                self.take(choice)
 
-    def take(self) -> Diff:
-        """Tell everybody the diff."""
-        diff = self.feed.take()
-        for receiver in self.receivers:
-            receiver.receive_diff(diff)
-        self.before, self.touched, self.handed_out = set(self.visible), set(), False
-        return diff
+    def take(self, choice: int) -> None:
+        """Tell most of them what they need; a few stay behind."""
+        end = self.feed.take()
+        for number, receiver in enumerate(self.receivers):
+            if receiver.version < end and (number + choice) % 4:
+                receiver.receive_diff(self.feed.diff(receiver.version, end))
+        self.feed.forget(min(receiver.version for receiver in self.receivers))
 
     def state(self) -> State:
         return state_of(tuple(self.visible.values()))
-
-    def _hand_out(self, choice: int) -> None:
-        self.feed.hand_out()
-        self.handed_out = self.handed_out or bool(self.touched)
-        if choice % 2:  # somebody new
-            self.receivers.append(Receiver(self.state(), self.version))
-        else:  # somebody who had one before
-            self.receivers[choice % len(self.receivers)].receive_state(self.state(), self.version)
 
     def _new(self, key: str) -> Entry:
         self._seq += 1
@@ -110,7 +97,6 @@ class Topic:
         self.version += 1
         self.gone.pop(entry.ref, None)
         self.visible[entry.ref] = entry
-        self.touched.add(entry.ref)
         self.feed.join(entry, self.version)
 
     def _leave(self, entry: Entry, *, forever: bool = False) -> None:
@@ -118,7 +104,6 @@ class Topic:
         del self.visible[entry.ref]
         if not forever:
             self.gone[entry.ref] = entry
-        self.touched.add(entry.ref)
         self.feed.leave(entry, self.version)
 
 
@@ -139,52 +124,51 @@ def refs(entries: tuple[Entry, ...]) -> set[str]:
     return {entry.ref for entry in entries}
 
 
+def metas_of(state: State) -> list[str]:
+    return sorted(meta["phx_ref"] for entry in state.values() for meta in entry["metas"])
+
+
 @settings(LAW, max_examples=300)
 @given(steps)
-def test_a_diff_is_right_for_any_receiver_inside_it(steps):
-    """Whoever got a state at a version inside a diff's range has the visible set after it."""
+def test_a_diff_is_right_for_whoever_holds_its_start(steps):
+    """Whatever version somebody holds, the diff from there leads to who is visible at its end."""
     topic = Topic()
-    for step in [*steps, ("take", 0)]:
-        topic.do(step)
-        if step[0] == "take":
-            for receiver in topic.receivers:
-                assert refs_of(receiver.state) == refs_of(topic.state())
-                assert receiver.version == topic.version
-
-
-@LAW
-@given(steps)
-def test_a_diff_names_where_each_ref_stands_at_its_end(steps):
-    """Touched refs are in joins if visible, else in leaves, and never in both."""
-    topic = Topic()
-    for step in [*steps, ("take", 0)]:
-        if step[0] != "take":
-            topic.do(step)
-            continue
-        before, touched, handed_out = topic.before, topic.touched, topic.handed_out
-        diff = topic.take()
-        now = set(topic.visible)
-        assert not refs(diff.joins) & refs(diff.leaves)
-        if handed_out:  # somebody may have seen the ref's other status: all are told
-            assert refs(diff.joins) == touched & now
-            assert refs(diff.leaves) == touched - now
-        else:  # nobody did: only real changes are told, no leave without its join
-            assert refs(diff.joins) == now - before
-            assert refs(diff.leaves) == before - now
-
-
-@LAW
-@given(steps)
-def test_diffs_join_without_a_gap(steps):
-    """Each diff starts where the one before it ended, and ends at the last change."""
-    topic = Topic()
-    end = 0
     for step in steps:
         topic.do(step)
-        assert topic.feed.is_pending == (topic.version > end)
-        diff = topic.take()
-        assert (diff.start, diff.end) == (end, topic.version)
-        end = diff.end
+    end = topic.feed.take()
+    for receiver in topic.receivers:
+        receiver.receive_diff(topic.feed.diff(receiver.version, end))
+        assert metas_of(receiver.state) == sorted(topic.visible)
+
+
+@LAW
+@given(steps)
+def test_a_diff_has_what_differs_and_nothing_else(steps):
+    """Refs that are visible at the end only join, refs that were at the start only leave."""
+    topic = Topic()
+    visible_at = [(0, set[str]())]
+    for step in steps:
+        if step[0] != "take":
+            topic.do(step)
+            visible_at.append((topic.version, set(topic.visible)))
+    now = set(topic.visible)
+    for version, before in visible_at:
+        diff = topic.feed.diff(version, topic.version)
+        assert (diff.start, diff.end) == (version, topic.version)
+        assert refs(diff.joins) == now - before
+        assert refs(diff.leaves) == before - now
+
+
+@LAW
+@given(steps)
+def test_a_take_ends_at_the_last_change(steps):
+    """What is taken is pending no longer."""
+    topic = Topic()
+    for step in steps:
+        topic.do(step)
+        end = topic.feed.take()
+        assert end == topic.version
+        assert not topic.feed.is_pending
 
 
 # By hand.
@@ -202,63 +186,54 @@ def test_a_new_feed_has_nothing_to_tell():
     feed = TopicFeed(7)
 
     assert not feed.is_pending
-    assert feed.take() == Diff(7, 7, (), ())
+    assert feed.take() == 7
+    assert feed.diff(7, 7) == Diff(7, 7, (), ())
 
 
-def test_a_visit_is_not_told_if_nobody_can_have_seen_it():
-    """Somebody who came and went between two diffs is in neither side."""
+def test_a_visit_is_told_to_those_alone_who_saw_it():
+    """Somebody who came and went is news to whoever got the state in between, and to no others."""
     feed = TopicFeed()
     feed.join(ALICE, 1)
     feed.leave(ALICE, 2)
 
-    assert feed.is_pending
-    assert feed.take() == Diff(0, 2, (), ())
+    assert feed.diff(0, 2) == Diff(0, 2, (), ())
+    assert feed.diff(1, 2) == Diff(1, 2, (), (ALICE,))
 
 
-def test_a_visit_is_told_if_somebody_may_have_seen_it():
-    """Whoever was handed the state during a visit is told of its end."""
+def test_a_flap_is_told_to_those_alone_who_saw_it():
+    """A ref that leaves and comes back joins for whoever got the state in between."""
     feed = TopicFeed()
     feed.join(ALICE, 1)
-    feed.hand_out()
-    feed.leave(ALICE, 2)
-
-    assert feed.take() == Diff(0, 2, (), (ALICE,))
-
-
-def test_a_flap_is_told_as_a_join():
-    """A ref that leaves and comes back is in joins alone: clients apply the leaves last."""
-    feed = TopicFeed()
-    feed.join(ALICE, 1)
-    feed.take()
-    feed.leave(ALICE, 2)
-    feed.hand_out()
-    feed.join(ALICE, 3)
-
-    assert feed.take() == Diff(1, 3, (ALICE,), ())
-
-
-def test_a_state_handed_out_between_diffs_changes_nothing():
-    """Who was handed the state while nothing was pending is no receiver inside the next diff."""
-    feed = TopicFeed()
-    feed.join(ALICE, 1)
-    feed.take()
-    feed.hand_out()
     feed.leave(ALICE, 2)
     feed.join(ALICE, 3)
 
-    assert feed.take() == Diff(1, 3, (), ())
+    assert feed.diff(1, 3) == Diff(1, 3, (), ())
+    assert feed.diff(2, 3) == Diff(2, 3, (ALICE,), ())
 
 
-def test_a_handed_out_state_counts_for_one_diff():
-    """After the diff that covers it a handed out state is forgotten."""
+def test_a_diff_is_in_the_order_of_arrival():
+    """Of the keys, and of the metas of one key."""
+    again = entry("alice", 3)
+    feed = TopicFeed()
+    for version, each in enumerate((ALICE, again, BOB), 1):
+        feed.join(each, version)
+
+    assert feed.diff(0, 3).joins == (ALICE, again, BOB)
+
+
+def test_what_was_forgotten_is_out_of_reach():
+    """The log reaches back to what its driver still wants of it."""
     feed = TopicFeed()
     feed.join(ALICE, 1)
-    feed.hand_out()
-    feed.take()
     feed.join(BOB, 2)
-    feed.leave(BOB, 3)
+    feed.take()
+    assert feed.reaches(0)
 
-    assert feed.take() == Diff(1, 3, (), ())
+    feed.forget(1)
+
+    assert not feed.reaches(0)
+    assert feed.reaches(1)
+    assert feed.diff(1, 2).joins == (BOB,)
 
 
 def change_refs(feed: TopicFeed, count: int) -> None:
@@ -274,35 +249,53 @@ def test_a_diff_may_touch_as_many_refs_as_allowed():
     feed.join(entry("alice", 3), 5)
 
     assert not feed.overflowed
-    assert len(feed.take().joins) == 3
+    assert len(feed.diff(0, feed.take()).joins) == 3
 
 
 def test_past_its_bound_a_feed_says_that_it_overflowed():
-    """One ref more and the feed gathers nothing: the state is to be told instead."""
+    """One ref more and the feed logs nothing: the state is to be told instead."""
     feed = TopicFeed(max_count=3)
     change_refs(feed, 4)
     feed.leave(entry("alice", 4), 5)
 
     assert feed.overflowed
     assert feed.is_pending
-    assert feed.take() == Diff(0, 5, (), ())
+    assert feed.take() == 5
+    assert not feed.reaches(4)
+    assert feed.diff(5, 5) == Diff(5, 5, (), ())
+
+
+def test_what_was_taken_outlives_an_overflow():
+    """A diff that is being fetched is told, however much changes meanwhile."""
+    feed = TopicFeed(max_count=3)
+    feed.join(ALICE, 1)
+    end = feed.take()
+    for seq in range(2, 9):
+        feed.join(entry("carol", seq), seq)
+
+    assert feed.overflowed
+    assert feed.diff(0, end).joins == (ALICE,)
 
 
 def test_after_an_overflow_a_feed_starts_anew():
     """What changes after the state was told in place of a diff is a diff again."""
     feed = TopicFeed(max_count=3)
     change_refs(feed, 4)
-    feed.take()
+    assert feed.take() == 4
     feed.join(entry("bob", 5), 5)
 
     assert not feed.overflowed
-    assert feed.take() == Diff(4, 5, (entry("bob", 5),), ())
+    assert feed.diff(4, feed.take()) == Diff(4, 5, (entry("bob", 5),), ())
 
 
 @pytest.mark.parametrize("max_count", [1, 10])
-def test_an_overflowing_feed_holds_nothing(max_count):
-    """However many refs change, a feed never holds more than its bound."""
+def test_a_feed_holds_a_bounded_log(max_count):
+    """However many refs change, and however often one does."""
     feed: Any = TopicFeed(max_count=max_count)
-    for seq in range(1, 50):
-        feed.join(entry("alice", seq), seq)
-        assert len(feed._touched) <= max_count
+    for version in range(1, 100):
+        feed.join(entry("alice", version), version)
+        assert len(feed._changes) <= max_count
+    feed.take()
+    for version in range(100, 300):
+        (feed.join if version % 2 else feed.leave)(ALICE, version)
+        assert len(feed._changes) <= max_count * MAX_CHANGES_PER_REF

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import astuple
@@ -34,7 +35,8 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger("roost.channels")
 
-MAX_TOLD_TOPICS = 1_000
+MAX_NOTED_TOPICS = 1_000
+FIRST_REF = "1"  # of the first message of a client, as phoenix.js and its like count them
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
 # Bytes that decoding adds for a value, a list and an object: CPython's sizes, with their places.
@@ -71,13 +73,14 @@ class Connection:
         "_held_size",
         "_id_subscription",
         "_is_closed",
+        "_is_reconnected",
         "_limits",
         "_lingering",
+        "_notes",
         "_protocol",
         "_router",
         "_runners",
         "_short_size",
-        "_told_topics",
         "context",
         "hub",
         "peer",
@@ -117,8 +120,9 @@ class Connection:
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
         self._lingering: dict[str, Subscription] | None = None
-        # Topics whose earlier channels were told of presences; past the bound it means all topics.
-        self._told_topics: frozenset[str] = frozenset()
+        # What presences kept about the last subscription to a topic whose channel ended.
+        self._notes: dict[str, Mapping[object, Any]] | None = None
+        self._is_reconnected: bool | None = None  # from the first join on
         # Messages that wait, by the id of their weak reference.
         self._held: dict[int, _Held] = {}
         self._held_size = 0
@@ -278,9 +282,13 @@ class Connection:
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
         self._drop_lingering(runner.topic)
-        if runner.topic in self._told_topics or len(self._told_topics) >= MAX_TOLD_TOPICS:
-            assert runner.subscription is not None
-            runner.subscription.metadata.was_told_before = True
+        assert runner.subscription is not None
+        lane = runner.subscription.metadata
+        lane.is_reconnected = self._is_reconnected
+        if self._notes is not None:
+            lane.earlier = self._notes.get(runner.topic)
+            if len(self._notes) >= MAX_NOTED_TOPICS:
+                lane.is_reconnected = True  # this one's notes may be among those that are lost
         if not self._is_closed:
             self._protocol.join_succeeded(runner.channel_id, response)
             self._carry_out()
@@ -303,7 +311,7 @@ class Connection:
         if self._is_closed:
             return
         if runner.subscription is not None:
-            self._note_told(runner.subscription)
+            self._keep_notes(runner.subscription)
         self._protocol.channel_ended(runner.channel_id)
         self._carry_out()
         self._drop_lingering_for_nobody(runner.topic)
@@ -332,6 +340,8 @@ class Connection:
         route = self._router.find(message.topic)
         if route is None:
             raise AssertionError(f"the protocol let {message.topic!r} pass, which has no route")
+        if self._is_reconnected is None:
+            self._is_reconnected = message.ref != FIRST_REF
         try:
             channel = call(None, route.channel)
             channel.topic = message.topic
@@ -374,12 +384,17 @@ class Connection:
         subscription = None if self._lingering is None else self._lingering.pop(topic, None)
         if subscription is not None:
             self.hub.pubsub.unsubscribe(subscription)
-            self._note_told(subscription)
+            self._keep_notes(subscription)
 
-    def _note_told(self, ended: Subscription) -> None:
-        """Remember that the client was told presence diffs of a topic whose channel ended."""
-        if ended.metadata.was_told and len(self._told_topics) < MAX_TOLD_TOPICS:
-            self._told_topics |= {ended.topic}
+    def _keep_notes(self, ended: Subscription) -> None:
+        """Keep what presences noted about a subscription for the next one to its topic."""
+        lane = ended.metadata
+        if not lane.notes and lane.earlier is None:
+            return
+        if self._notes is None:
+            self._notes = {}
+        if ended.topic in self._notes or len(self._notes) < MAX_NOTED_TOPICS:
+            self._notes[ended.topic] = {**(lane.earlier or {}), **lane.notes}
 
     def _receive_for_id(self, message: Any) -> None:
         if isinstance(message, Broadcast) and message.event == "disconnect":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from roost.channels.application import contain
@@ -21,7 +21,7 @@ from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload, prepare
 from roost.wire.serializers import Serializer
 
-__all__ = ["FASTLANE", "Fastlane", "Transport", "broadcast", "dispatch"]
+__all__ = ["FASTLANE", "Fastlane", "Intercepted", "Transport", "broadcast", "dispatch"]
 
 logger = logging.getLogger("roost.channels")
 
@@ -53,21 +53,22 @@ class Fastlane:
     Attributes:
         lingering: The channel has ended, and a newer join of the topic is being decided: the
             client gets presence diffs only.
-        was_told: The client was sent presence diffs.
-        was_told_before: So it was by an earlier channel of the topic: it may have held them back
-            since it sent its new join.
+        is_entering: The channel has joined, and its ``after_join`` has not begun.
+        is_reconnected: The client seems to have had another connection before.
         notes: What presences keep about the subscription, by presence.
+        earlier: What they kept about the last one of the same connection and topic, if any.
     """
 
     __slots__ = (
         "counters",
+        "earlier",
         "intercepts",
+        "is_entering",
+        "is_reconnected",
         "lingering",
         "notes",
         "serializer",
         "transport",
-        "was_told",
-        "was_told_before",
     )
 
     def __init__(
@@ -82,9 +83,20 @@ class Fastlane:
         self.intercepts = intercepts
         self.counters = counters
         self.lingering = False
-        self.was_told = False
-        self.was_told_before = False
+        self.is_entering = False
+        self.is_reconnected = False
         self.notes: dict[object, Any] = {}
+        self.earlier: Mapping[object, Any] | None = None
+
+
+class Intercepted(Broadcast, frozen=True):
+    """A broadcast that goes to a channel, with values of its own.
+
+    Args:
+        source: What its client would have been sent.
+    """
+
+    source: JsonPayload | None = None
 
 
 def broadcast(
@@ -138,7 +150,7 @@ def dispatch(
             deliver(subscription, _decoded(message))
         elif event in lane.intercepts:
             if not lane.lingering:
-                deliver(subscription, _decoded(message))
+                deliver(subscription, _intercepted(message))
         elif to_lingering or not lane.lingering:
             if lane.serializer is not serializer:
                 serializer = lane.serializer
@@ -157,6 +169,14 @@ def _decoded(message: Broadcast) -> Broadcast:
     if not isinstance(payload, JsonPayload):
         return message
     return Broadcast(message.topic, message.event, payload.decode())
+
+
+def _intercepted(message: Broadcast) -> Broadcast:
+    """The broadcast for a channel that may push it, too."""
+    payload = message.payload
+    if not isinstance(payload, JsonPayload):
+        return message
+    return Intercepted(message.topic, message.event, payload.decode(), payload)
 
 
 def _encode(serializer: Serializer, message: Broadcast) -> Frame | None:

@@ -38,7 +38,7 @@ from roost.channels.belongings import Belongings
 from roost.channels.channel import Channel, Handler, ReplyRef
 from roost.channels.channel_presence import ChannelPresence
 from roost.channels.ending import Ending
-from roost.channels.fastlane import Fastlane, Transport, broadcast
+from roost.channels.fastlane import Fastlane, Intercepted, Transport, broadcast
 from roost.channels.hub import Hub
 from roost.channels.mailbox import Mailbox, Step
 from roost.exceptions import (
@@ -215,8 +215,14 @@ class ChannelRunner:
         self._log_join("JOINED")
         self._join = None
         if type(channel).after_join is not Channel.after_join:
-            self._mailbox.post(_after_join, channel)
+            lane.is_entering = True
+            self._mailbox.post(self._after_join, channel)
         host.join_succeeded(self, response)
+
+    def _after_join(self, channel: Channel[Any]) -> Any:
+        if self.subscription is not None:
+            self.subscription.metadata.is_entering = False
+        return channel.after_join()
 
     def _join_response(self, result: Any) -> Any:
         """The response of the join's reply; raises for what can't be one."""
@@ -398,8 +404,17 @@ class ChannelRunner:
         pushes: Sequence[tuple[str, Any]] = ((event, payload),)
         if isinstance(payload, JsonPayload):
             pushes = payload.pushed_as(self.subscription, event)
+        elif self._is_outdated(event):
+            return
         for event, payload in pushes:
             self.host.send(Message(self.join_ref, None, self.topic, event, payload))
+
+    def _is_outdated(self, event: str) -> bool:
+        """Whether the broadcast that is being handled, and pushed on, comes too late."""
+        message = self._mailbox.current
+        if type(message) is not Intercepted or message.event != event or message.source is None:
+            return False
+        return not message.source.is_news_to(self.subscription)
 
     def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None:
         self._check_sending("broadcast")
@@ -549,6 +564,7 @@ class ChannelRunner:
         if self.subscription is not None:
             if linger:
                 self.subscription.metadata.lingering = True
+                self.subscription.metadata.is_entering = False  # it never begins now
             else:
                 self.host.hub.pubsub.unsubscribe(self.subscription)
         tasks: set[asyncio.Task[Any]] = set()
@@ -634,10 +650,6 @@ class _Info:
 
     def __init__(self, message: Any) -> None:
         self.message = message
-
-
-def _after_join(channel: Channel[Any]) -> Any:
-    return channel.after_join()
 
 
 def _do_nothing(_: None) -> None:

@@ -11,36 +11,26 @@ get the count and an empty list, since what they hold will not be kept up to dat
 a count instead of each diff. When it is small again they get a fresh state. A client that is pushed
 a list meanwhile gets the same two messages in its place.
 
-A subscription that was pushed the list of version v is not sent diffs that end at or before v.
-phoenix.js makes two exceptions necessary, since it holds back diffs that come before the state of
-its present join, and applies them after it:
-
-- A client that got diffs of its subscription before the state needs every later diff, too, so that
-  the last word on each ref is the last one that it hears. ``enter`` avoids the case: it holds
-  diffs back while its list is being made.
-- A client that was told diffs by an earlier channel of the same connection and topic may have got
-  the last of them after it sent its new join, and misses some that came in between. Nothing tells
-  the server which. So it gets the state twice: the second settles what the first left.
-
-Who was pushed what is remembered only while a diff that could end at or before it is pending.
+Who is sent what is decided in ``holding``, by what each subscriber holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roost.channels.fastlane import Fastlane, dispatch
-from roost.presence.listener import Told, listener_of
+from roost.channels.application import Failed
+from roost.crdt.entry import Entry
+from roost.presence.diffs import Bare, Fetched, MemberEncoder
+from roost.presence.holding import Subscribers
 from roost.presence.policy import Policy
 from roost.presence.state import StateCache
-from roost.pubsub.registry import Subscription
-from roost.tracker.feed import Diff, TopicFeed
+from roost.tracker.feed import TopicFeed
 from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
-from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
-from roost.wire.presence import encode_bare_diff
+from roost.wire.presence import decode_grouped
 
 if TYPE_CHECKING:
     from roost.presence.run import PresenceRun
@@ -48,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Announcer"]
 
 logger = logging.getLogger("roost.presence")
+
+_bare = Bare()
 
 
 class Announcer:
@@ -61,21 +53,23 @@ class Announcer:
 
     Attributes:
         is_counting: They are told counts, and hold empty lists.
+        subscribers: Who they are, and what they hold.
     """
 
     __slots__ = (
         "_due",
         "_feed",
+        "_handled_at",
         "_is_telling",
+        "_listed_at",
         "_next_at",
         "_owes_state",
-        "_pushed",
         "_run",
         "_state",
-        "_told_count",
         "_topic",
         "is_counting",
         "policy",
+        "subscribers",
     )
 
     def __init__(self, topic: str, version: int, policy: Policy, run: PresenceRun) -> None:
@@ -88,14 +82,25 @@ class Announcer:
         self._next_at = 0.0  # on the loop's clock
         self._is_telling = False
         self._owes_state = False  # a diff would not do
-        self._pushed: dict[Subscription, int] = {}
+        self._handled_at = version  # what ``handle_metas`` holds
+        self._listed_at = version  # of the last list that was handed out
         self._state: StateCache | None = None  # from the first list on
-        self._told_count: bytes | None = None
+        self.subscribers = Subscribers(topic, run, version)
 
     @property
     def is_idle(self) -> bool:
-        """Whether everybody was told everything."""
-        return not self._feed.is_pending and not self._is_telling and not self._owes_state
+        """Whether all were told everything, but for those who wait for a list."""
+        return not (
+            self._feed.is_pending
+            or self._is_telling
+            or self._owes_state
+            or self.subscribers.wait_for_diffs
+        )
+
+    @property
+    def can_be_forgotten(self) -> bool:
+        """Whether nobody will miss it while the topic is empty."""
+        return self.is_idle and self.subscribers.are_level
 
     def note(self, event: TrackerEvent) -> None:
         """Something changed in the topic."""
@@ -121,14 +126,15 @@ class Announcer:
             self._state = StateCache(self._topic, self._run.tracker)
         return self._state.encode()
 
-    def hand_out(self) -> None:
-        """Somebody got the present state."""
-        self._feed.hand_out()
+    def list_made(self) -> None:
+        """Somebody gets a list, which has what is pending, or a part of it."""
+        if self._feed.is_pending:
+            self._listed_at = self._run.tracker.version
 
-    def pushed(self, subscription: Subscription, version: int) -> None:
-        """A subscription was pushed the state of ``version``."""
-        if not self.is_idle:
-            self._pushed[subscription] = version
+    def list_ended(self) -> None:
+        """Who waited for a list waits no more: it was pushed, or will not be."""
+        if self._due is None and not self._is_telling:
+            self._go_on()
 
     def turn(self) -> None:
         """Go over to counting, or back, if the members are so many, or so few, now."""
@@ -141,7 +147,7 @@ class Announcer:
             return
         self.is_counting = not self.is_counting
         self._owes_state = not self.is_counting
-        self._told_count = None
+        self.subscribers.forget_count()
         if self.is_counting:
             self._tell_count()
             self._send_state(JsonPayload(b"{}"), self._run.tracker.version)
@@ -178,23 +184,21 @@ class Announcer:
         period = policy.count_period if self.is_counting else policy.diff_period
         self._next_at = run.loop.time() + period
         is_state = self._feed.overflowed or self._owes_state
-        diff = self._feed.take()
+        end = self._feed.take()
         self._owes_state = False
         if self.is_counting:
             self._tell_count()
         if not self._lists_are_kept and run.metas is None:
-            self._finish_telling(diff.end)
+            self._finish_telling(end)
         elif is_state:
             self._is_telling = True
-            run.spawn(self._tell_state())
-        elif not diff.joins and not diff.leaves:
-            self._finish_telling(diff.end)
+            run.spawn(self._tell_state(end))
         elif run.is_bare and run.metas is None:
-            self._send_diff(diff)
-            self._finish_telling(diff.end)
+            self._send_diff(end, _bare)
+            self._finish_telling(end)
         else:
             self._is_telling = True
-            run.spawn(self._tell_diff(diff))
+            run.spawn(self._tell_diff(end))
 
     @property
     def _lists_are_kept(self) -> bool:
@@ -203,52 +207,55 @@ class Announcer:
             return False
         return bool(self._run.pubsub.subscriptions(self._topic))
 
-    async def _tell_diff(self, diff: Diff) -> None:
+    async def _tell_diff(self, end: int) -> None:
+        """Tell a diff, and then ``handle_metas``."""
         run = self._run
+        handled = self._feed.diff(self._handled_at, end)
         try:
-            fetched = run.fetcher.bare_diff(diff)
+            encode: MemberEncoder = _bare
+            presences = None
             if not run.is_bare:
-                fetched = await run.fetcher.diff(self._topic, diff)
+                entries = self._entries_told(end)
+                presences = await run.fetcher.diff(self._topic, entries)
+                asked = {entry.ref for entry in entries}
+                encode = Fetched(presences, asked, run.pubsub.encoder, run.presence.fetch)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
-        self._send_diff(diff, fetched.payload)
+        is_shown = self._send_diff(end, encode)
         if run.metas is not None:
-            await run.metas.handle_diff(self._topic, fetched.joins, fetched.leaves)
-        self._finish_telling(diff.end)
+            if presences is None or not is_shown:
+                joins, leaves = decode_grouped(handled.joins), decode_grouped(handled.leaves)
+            else:
+                joins, leaves = run.fetcher.sides(presences, handled)
+            await run.metas.handle_diff(self._topic, joins, leaves)
+        self._finish_telling(end)
 
-    def _send_diff(self, diff: Diff, fetched: bytes | None = None) -> None:
-        """Tell a diff, as fetched or bare; it is encoded if there is anybody to be told."""
+    def _entries_told(self, end: int) -> Sequence[Entry]:
+        """Whoever is in what anybody is told, which may be more than what most are."""
+        level, oldest = self.subscribers.version, self.subscribers.oldest_version
+        if max(self._listed_at, self._handled_at, level) == min(oldest, level):
+            diff = self._feed.diff(level, end)
+            return (*diff.joins, *diff.leaves)
+        touched = self._feed.changes(oldest, end)
+        return list({change.entry.ref: change.entry for change in touched}.values())
+
+    def _send_diff(self, end: int, encode: MemberEncoder) -> bool:
+        """Tell all what changed until ``end``, as fetched or bare; False if it had to be bare."""
         if not self._lists_are_kept:
-            return
-        run, pushed = self._run, self._pushed
-        event = run.presence.diff_event
-        receivers: list[Subscription] = []
-        held: list[list[tuple[int, Broadcast]]] = []  # of those who wait for their state
-        for subscription in run.pubsub.subscriptions(self._topic):
-            listener = listener_of(subscription, run)
-            if listener is not None:
-                lane: Fastlane = subscription.metadata
-                # An intercepting channel gets every diff: its mailbox may hold older ones.
-                if event not in lane.intercepts:
-                    if listener.held is not None:
-                        held.append(listener.held)
-                        continue
-                    if pushed and pushed.get(subscription, -1) >= diff.end:
-                        continue
-                lane.was_told = True
-                if listener.told is Told.NOTHING:
-                    listener.told = Told.DIFFS
-            receivers.append(subscription)
-        if not receivers and not held:
-            return
-        payload = encode_bare_diff(diff.joins, diff.leaves) if fetched is None else fetched
-        message = Broadcast(self._topic, event, JsonPayload(payload))
-        for each in held:
-            each.append((diff.end, message))
-        if receivers:
-            run.dispatch(receivers, message)
+            return True
+        is_encoded = True
+        try:
+            lost = self.subscribers.send_diff(self._feed, end, encode)
+        except Failed as failed:  # what fetch added is no JSON, or an encode_hook raised
+            what = "%s failed for %r, its presences go out bare"
+            logger.error(what, failed.name, self._topic, exc_info=failed.error)
+            is_encoded = False
+            lost = self.subscribers.send_diff(self._feed, end, _bare)
+        for subscription in lost:
+            self._run.refresh(subscription)
+        return is_encoded
 
-    async def _tell_state(self) -> None:
+    async def _tell_state(self, end: int) -> None:
         """Instead of a diff: the state, for all."""
         run = self._run
         try:
@@ -260,41 +267,33 @@ class Announcer:
                 self._send_state(presences, presences.version)
             if run.metas is not None:
                 await run.metas.handle_state(self._topic, presences.decode())
-        self._finish_telling(-1)
+                self._handled_at = presences.version
+        self._finish_telling(end)
 
     def _send_state(self, payload: JsonPayload, version: int) -> None:
         """Give all subscribers a state in place of the one that they hold."""
-        if not self.policy.announce:
-            return
-        run = self._run
-        message = Broadcast(self._topic, run.presence.state_event, payload)
-        receivers = run.pubsub.subscriptions(self._topic)
-        run.dispatch(receivers, message)
-        run.dispatch([each for each in receivers if run.told_state(each, version)], message)
-
-    def hand_out_count(self) -> None:
-        """Somebody got the present count."""
-        if self._told_count != self._run.count(self._topic).encoded:
-            self._told_count = None  # not all know the same: the next one is news to somebody
+        if self.policy.announce:
+            self.subscribers.send_state(payload, version)
 
     def _tell_count(self) -> None:
-        payload = self._run.count(self._topic)
-        if payload.encoded == self._told_count or not self.policy.announce:
-            return
-        self._told_count = payload.encoded
-        message = Broadcast(self._topic, self._run.presence.count_event, payload)
-        dispatch(self._run.pubsub.subscriptions(self._topic), None, message)
+        if self.policy.announce:
+            self.subscribers.send_count(self._run.count(self._topic))
 
     def _finish_telling(self, end: int) -> None:
         self._is_telling = False
-        if self._pushed:
-            self._pushed = {
-                each: version for each, version in self._pushed.items() if version > end
-            }
+        subscribers = self.subscribers
+        if not self._lists_are_kept:
+            subscribers.skip(end)
+        subscribers.version = end
+        self._handled_at = max(self._handled_at, end)
+        self._feed.forget(subscribers.oldest_version)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """See to what is to be told next, or let the topic rest."""
         if not self.is_idle:
             self._schedule()
             return
-        self._pushed.clear()
         loop = self._run.loop
         if loop.time() >= self._next_at:
             self._run.forget_if_empty(self._topic)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from roost.aliases import Presences
 from roost.channels.application import Contained, Failed, run
@@ -20,25 +20,17 @@ from roost.naming import NameLimits
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.protocol import TrackerProtocol
-from roost.wire.presence import decode_grouped, encode_bare_diff, encode_diff, encode_grouped
+from roost.wire.presence import decode_grouped, encode_grouped
 
 if TYPE_CHECKING:
     from roost.presence.presence import Presence
 
-__all__ = ["Fetched", "Fetcher"]
+__all__ = ["Fetcher"]
 
 logger = logging.getLogger("roost.presence")
 
 MAX_ROUNDS: Final = 3  # fetches of one list for those who came during the one before
 MAX_CACHED: Final = 100_000  # presences; beyond, the oldest are fetched anew
-
-
-class Fetched(NamedTuple):
-    """A diff after ``fetch``, or without it if it failed: in values, and as a payload."""
-
-    joins: Presences
-    leaves: Presences
-    payload: bytes
 
 
 class _Cache:
@@ -97,9 +89,9 @@ class _Batch:
 class Fetcher:
     """Run ``fetch`` for lists and diffs, and encode what comes back.
 
-    Lists of one topic share their calls: what lists ask for in one tick is asked for at once, and
-    nobody asks for what somebody else is asking for already. 500 channels that join a topic
-    together make one call, not 500.
+    Lists of one topic share what is being made: who asks while one is under way waits for it, and
+    for another one only if somebody came meanwhile whom it has not got. 500 channels that join a
+    topic together make one call, and encode one list, not 500.
 
     Args:
         presence: Whose ``fetch`` it is.
@@ -122,35 +114,54 @@ class Fetcher:
         self._encoder = encoder
         self._tasks = tasks
         self._context = context
+        self._listings: dict[str, asyncio.Task[tuple[bytes, int]]] = {}  # by topic: under way
         self._open: dict[str, _Batch] = {}  # by topic: still taking entries, in this tick
         self._asked: dict[str, dict[str, _Batch]] = {}  # by topic and ref: under way
         self._cache = _Cache(presence.fetch_ttl)
 
     async def list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
-        """The state of a topic, current at the moment this returns, and its version.
+        """The state of a topic, made once for all who wait for it, and its version.
 
-        Those who left during the fetch are dropped, those who came are fetched too. Whoever came
-        during the last of ``MAX_ROUNDS`` is listed bare; then the version is an earlier one, so
-        that whoever gets the state also gets the diff that has the rest. If the presence stops
-        meanwhile, nothing more is fetched, and the rest is listed bare.
+        It is current when it is made, and has everybody who was there when it was asked for. If
+        the presence stops meanwhile, nothing more is fetched, and all are listed bare.
         """
-        version = tracker.version
-        entries = list(tracker.list(topic))
+        asked_at = tracker.version
+        while tracker.count_entries(topic):
+            listing = self._listings.get(topic)
+            if listing is None:
+                listing = self._listings[topic] = self._tasks.spawn(self._list(topic, tracker))
+                listing.add_done_callback(lambda _: self._listings.pop(topic))
+            await until_done(listing)
+            if listing.cancelled():  # the run has ended
+                return encode_grouped(tracker.list(topic)), tracker.version
+            state, version = listing.result()
+            if version >= asked_at:
+                return state, version
+        return b"{}", tracker.version
+
+    async def _list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
+        """The state of a topic, and its version.
+
+        Those who left during the fetch are dropped, those who came are fetched too. If somebody
+        came during the last of ``MAX_ROUNDS``, the state is that from before it, so that nobody is
+        in it who was not fetched.
+        """
+        version, entries = tracker.version, list(tracker.list(topic))
         fetched, missing = self._cache.split(entries, _now())
         asked = {entry.ref for entry in entries}  # refs that fetch was given
         asked.difference_update(entry.ref for entry in missing)
-        for round_number in range(MAX_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if missing:
                 for batch in await self._fetch_shared(topic, missing):
                     _merge(fetched, batch.fetched(asked))
                     asked.update(batch.entries)
-                missing = [entry for entry in tracker.list(topic) if entry.ref not in asked]
-            if not missing or self._tasks.have_ended:
-                version = tracker.version
-                break
-            if round_number < MAX_ROUNDS - 1:
-                version = tracker.version
-        return self._encode_state(topic, tracker.list(topic), fetched, asked), version
+            now_there = list(tracker.list(topic))
+            missing = [entry for entry in now_there if entry.ref not in asked]
+            if not missing:
+                return self._encode_state(topic, now_there, fetched), tracker.version
+            version_before, entries_before = version, entries
+            version, entries = tracker.version, now_there
+        return self._encode_state(topic, entries_before, fetched), version_before
 
     async def get_by_key(
         self, topic: str, key: str, tracker: TrackerProtocol
@@ -166,24 +177,17 @@ class Fetcher:
         found = task.result().get(key)
         return deepcopy(found) if self._presence.fetch_ttl else found  # the caller may change it
 
-    async def diff(self, topic: str, diff: Diff) -> Fetched:
-        """A diff as it is told: one fetch of all who joined or left."""
-        fetched = await self._fetch_rest(topic, (*diff.joins, *diff.leaves))
-        joins = _only(fetched, {entry.ref for entry in diff.joins})
-        leaves = _only(fetched, {entry.ref for entry in diff.leaves})
-        try:
-            with Contained(self._presence.fetch):  # no JSON, or a bug of the encode_hook
-                payload = encode_diff(self._encoder.encode(joins), self._encoder.encode(leaves))
-        except Failed as failed:
-            self._log(topic, failed)
-            return self.bare_diff(diff)
-        return Fetched(joins, leaves, payload)
+    async def diff(self, topic: str, entries: Sequence[Entry]) -> Presences:
+        """What is told of all who joined or left: one fetch, bare if it failed."""
+        return await self._fetch_rest(topic, entries)
 
     @staticmethod
-    def bare_diff(diff: Diff) -> Fetched:
-        """A diff as it is told without ``fetch``."""
-        payload = encode_bare_diff(diff.joins, diff.leaves)
-        return Fetched(decode_grouped(diff.joins), decode_grouped(diff.leaves), payload)
+    def sides(presences: Presences, diff: Diff) -> tuple[Presences, Presences]:
+        """Those of fetched presences who joined, and those who left."""
+        return (
+            _only(presences, {entry.ref for entry in diff.joins}),
+            _only(presences, {entry.ref for entry in diff.leaves}),
+        )
 
     async def _fetch_rest(self, topic: str, entries: Sequence[Entry]) -> Presences:
         """Entries as fetched now or lately; bare if ``fetch`` failed."""
@@ -245,19 +249,15 @@ class Fetcher:
         self._cache.put(presences, _now())
         return presences
 
-    def _encode_state(
-        self, topic: str, entries: Iterable[Entry], fetched: Presences, asked: set[str]
-    ) -> bytes:
-        """Everybody who is there now, as fetched; bare where nobody asked."""
-        current = list(entries)
-        visible = _only(fetched, {entry.ref for entry in current})
-        _merge(visible, decode_grouped(entry for entry in current if entry.ref not in asked))
+    def _encode_state(self, topic: str, entries: Sequence[Entry], fetched: Presences) -> bytes:
+        """Entries as fetched."""
+        visible = _only(fetched, {entry.ref for entry in entries})
         try:
             with Contained(self._presence.fetch):  # no JSON, or a bug of the encode_hook
-                return self._encoder.encode(_in_order(visible, current))
+                return self._encoder.encode(_in_order(visible, entries))
         except Failed as failed:
             self._log(topic, failed)
-            return encode_grouped(current)
+            return encode_grouped(entries)
 
     def _log(self, topic: str, failed: Failed) -> None:
         logger.error(

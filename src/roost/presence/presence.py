@@ -271,6 +271,8 @@ class Presence(Tracking[PresenceRun]):
             where: A topic, or a channel for its topic.
         """
         run = self._here("list")
+        if isinstance(where, Channel):
+            return await run.list_for(where)
         return await run.list(_topic(where, run))
 
     async def get_by_key(self, where: str | Channel[Any], key: str | int) -> dict[str, Any] | None:

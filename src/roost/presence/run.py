@@ -11,21 +11,21 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from roost.aliases import EMPTY, Meta, Presences
 from roost.channels.application import Failed, call, call_sync, close, name_of
 from roost.channels.channel import Channel
-from roost.channels.fastlane import Fastlane
 from roost.channels.tasks import Tasks
 from roost.exceptions import ChannelClosed, ConfigurationError, NotJoined, NotTracked, TopicFull
 from roost.presence.announcer import Announcer
 from roost.presence.callbacks import Callbacks
 from roost.presence.changes import change_of
 from roost.presence.fetching import Fetcher
+from roost.presence.holding import NOTHING, holding_of
 from roost.presence.last_seen import LastSeenRecorder
-from roost.presence.listener import Told, listener_of
 from roost.presence.listing import PresenceList
 from roost.presence.metas import MetasHandler
 from roost.presence.owned import OwnedTracker
@@ -201,8 +201,22 @@ class PresenceRun:
             state, version = await self.fetcher.list(topic, self.tracker)
             announcer = self._announcers.get(topic)
         if announcer is not None:
-            announcer.hand_out()
+            announcer.list_made()
         return PresenceList(state, topic, version, self._push)
+
+    async def list_for(self, channel: Channel[Any]) -> PresenceList:
+        """A list that a channel asks for, and probably pushes at once.
+
+        Until it has had the time for that, its client is sent no diffs, as in ``push_list``.
+        """
+        subscription = channel.subscription
+        if self.is_bare or subscription is None:
+            return await self.list(channel.topic)
+        with ExitStack() as stack:
+            stack.enter_context(self._waiting(subscription))
+            presences = await self.list(channel.topic)
+            self.loop.call_soon(stack.pop_all().close)
+        return presences
 
     async def get_by_key(self, topic: str, key: str) -> dict[str, Any] | None:
         return await self.fetcher.get_by_key(topic, key, self.tracker)
@@ -233,8 +247,7 @@ class PresenceRun:
     async def push_list(self, channel: Channel[Any]) -> PresenceList:
         """Push a channel the list of its topic, and no diffs before it."""
         subscription = channel.subscription
-        listener = listener_of(subscription, self)
-        if subscription is None or listener is None:
+        if subscription is None or holding_of(subscription, self) is None:
             raise ChannelClosed(channel.topic) if channel.has_ended else NotJoined(channel.topic)
         topic = channel.topic
         if (announcer := self._announcers.get(topic)) is not None:
@@ -243,65 +256,80 @@ class PresenceRun:
             presences = PresenceList(b"{}", topic, self.tracker.version, self._push)
             channel.push(self.presence.state_event, presences)
             return presences
-        if listener.held is not None:  # one that began earlier holds diffs already
+        if self.is_bare:  # it takes no time
             presences = await self.list(topic)
             channel.push(self.presence.state_event, presences)
             return presences
-        held = listener.held = []
-        version = -1  # if there will be no state, all that was held is told
-        try:
+        with self._waiting(subscription):
             presences = await self.list(topic)
-            if listener.is_settled_by_state(subscription.metadata):
-                version = presences.version
             channel.push(self.presence.state_event, presences)
-        finally:
-            listener.held = None
-            if channel.is_joined and not self._is_counting(topic):
-                for end, message in held:
-                    if end > version:
-                        self.dispatch((subscription,), message)
-                        subscription.metadata.was_told = True
-                        listener.told = max(listener.told, Told.DIFFS)
         return presences
+
+    def refresh(self, subscription: Subscription) -> None:
+        """Send a subscription the list of its topic, as soon as it is made."""
+        self.spawn(self._refresh(subscription))
+
+    async def _refresh(self, subscription: Subscription) -> None:
+        topic = subscription.topic
+        with self._waiting(subscription):
+            presences = await self.list(topic)
+            if subscription not in self.pubsub.subscriptions(topic):
+                return
+            for event, payload in self._push(presences, subscription, self.presence.state_event):
+                self.dispatch((subscription,), Broadcast(topic, event, payload))
+
+    @contextmanager
+    def _waiting(self, subscription: Subscription) -> Iterator[None]:
+        """A list is being made for a subscription: it is sent no diffs meanwhile.
+
+        What bounds that is the time that a list may take.
+        """
+        holding = holding_of(subscription, self)
+        assert holding is not None, "only channels wait for lists"
+        holding.list_count += 1
+        try:
+            yield
+        finally:
+            holding.list_count -= 1
+            if not holding.list_count:
+                announcer = self._announcers.get(subscription.topic)
+                if announcer is not None:
+                    announcer.list_ended()
 
     def _push(
         self, presences: PresenceList, subscription: object, event: str
     ) -> Sequence[tuple[str, JsonPayload]]:
         """What a channel sends when it pushes a list as ``event``."""
-        listener = listener_of(subscription, self)
-        if event != self.presence.state_event or listener is None:
+        holding = holding_of(subscription, self)
+        if event != self.presence.state_event or holding is None:
             return ((event, presences),)
         assert isinstance(subscription, Subscription)
         topic = subscription.topic
         if topic != presences.topic:
             return ((event, presences),)
+        announcer = self._announcers.get(topic)
+        pushes: list[tuple[str, JsonPayload]] = []
+        state: JsonPayload = presences
+        version = presences.version
         if self._is_counting(topic):
-            pushes = [(self.presence.count_event, self.count(topic)), (event, JsonPayload(b"{}"))]
-            if (announcer := self._announcers.get(topic)) is not None:
-                announcer.hand_out_count()
-        else:
-            pushes = [(event, presences)]
-        if self.told_state(subscription, presences.version):
+            pushes.append((self.presence.count_event, self.count(topic)))
+            state, version = JsonPayload(b"{}"), self.tracker.version
+            if announcer is not None:
+                announcer.subscribers.forget_count(unless=self.count(topic))
+        elif announcer is None:
+            if presences.encoded != b"{}":  # it is old: nobody is there any more
+                state, version = JsonPayload(b"{}"), self.tracker.version
+        elif announcer.subscribers.is_past(holding, version):
+            if not self.is_bare:
+                self.refresh(subscription)
+                return ()
+            state, version = JsonPayload(announcer.state()), self.tracker.version
+        pushes.append((event, state))
+        level = NOTHING if announcer is None else announcer.subscribers.version
+        size = len(state.encoded)
+        if holding.receive_state(version, level, subscription.metadata, size):
             pushes.append(pushes[-1])
         return pushes
-
-    def told_state(self, subscription: Subscription, version: int) -> bool:
-        """A subscription is told the state of a version: remember what its client knows now.
-
-        Returns:
-            Whether the client needs it twice: it may apply diffs that it held back, which an
-            earlier channel of it was told, on top of the first.
-        """
-        listener = listener_of(subscription, self)
-        if listener is None:
-            return False
-        lane: Fastlane = subscription.metadata
-        is_needed_twice = lane.was_told_before and listener.told is not Told.STATE
-        announcer = self._announcers.get(subscription.topic)
-        if announcer is not None and listener.is_settled_by_state(lane):
-            announcer.pushed(subscription, version)
-        listener.told = Told.STATE
-        return is_needed_twice
 
     def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
         """Hand a state or diff to subscriptions, as the application may have it."""
@@ -323,8 +351,8 @@ class PresenceRun:
         return self._tasks.spawn(coroutine)
 
     def forget_if_empty(self, topic: str) -> None:
-        """A topic has nothing more to tell: forget it if nobody is there."""
-        if not self.tracker.count_entries(topic):
+        """A topic has nothing more to tell: forget it if nobody is there, or waits for a list."""
+        if not self.tracker.count_entries(topic) and self._announcers[topic].can_be_forgotten:
             del self._announcers[topic]
 
     async def settled(self) -> None:
@@ -338,6 +366,8 @@ class PresenceRun:
                 await self._tasks.wait()
             elif all(announcer.is_idle for announcer in self._announcers.values()):
                 break
+            else:
+                await asyncio.sleep(0)  # a channel that has joined has yet to begin
 
     def stop(self) -> None:
         """Forget everything; what was not told yet stays untold."""

@@ -47,6 +47,13 @@ class JsonPayload:
         """
         return ((event, self),)
 
+    def is_news_to(self, subscription: object) -> bool:
+        """Whether a channel that intercepted this payload may still push it to its client.
+
+        A diff of presences is none to who holds a state that has it already.
+        """
+        return True
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoded!r})"
 

@@ -1,0 +1,288 @@
+"""What each subscriber of a topic holds, and what it is sent because of that.
+
+Theory of operation. A subscriber *holds* a version of its topic: that of the last state that it was
+sent, brought forward by the diffs since. Every message follows from it. A diff to somebody who
+holds v has what changed after v, no more and no less. A state is never older than what its receiver
+holds. Most subscribers hold the same version at any time, the one that all were told last, and get
+the same frame. Those who don't are
+
+- ahead: they were sent a state since. They get what changed after it, and are like the others.
+- behind: they are sent no diffs while a list is being made for them, or before their channel has
+  had the chance to push one. Then they get their state, or else what they missed, which the feed
+  keeps for them.
+
+Nothing here knows what the client makes of the messages, but for one thing. phoenix.js, from 1.4
+on, keeps the diffs that come before the first state of a join, and applies them after it. So a
+client may hold back diffs
+
+- that this subscription was sent before its first state,
+- that an earlier channel of the same connection and topic was sent, after the client sent its new
+  join, or
+- that an earlier connection was sent; they survive a reconnect.
+
+Nobody can tell which of them, and what they name may have left since. Only a second copy of the
+state settles them: the first one lets the client apply them, the second one makes it right. Clients
+without such a queue make nothing of the second one.
+
+A channel that intercepts diffs is handed them as others are sent them, and pushes them when it gets
+to them. By then its client may hold a state that has them already: then they are not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from roost.channels.fastlane import Fastlane, dispatch
+from roost.presence.diffs import MemberEncoder, encode_diffs
+from roost.pubsub.registry import Subscription
+from roost.tracker.feed import TopicFeed
+from roost.wire.messages import Broadcast
+from roost.wire.payload import JsonPayload
+
+if TYPE_CHECKING:
+    from roost.presence.run import PresenceRun
+
+__all__ = ["Holding", "Subscribers", "holding_of"]
+
+# Bytes of a state that is sent twice because its client may hold back diffs of an earlier
+# connection. That is rare, and doubling what all get who reconnect to a large topic is dear.
+MAX_REPEATED_SIZE: Final = 65_536
+
+NOTHING: Final = -1  # a version before all others
+
+
+class Holding:
+    """What one subscription holds of one presence.
+
+    Attributes:
+        version: Of the last state; for who is behind, what it holds. It counts while it is higher
+            than what all were told, or ``is_behind``.
+        has_state: It was sent a state.
+        is_behind: It missed diffs that others were sent.
+        list_count: Lists that are being made for it.
+        was_told: It was sent diffs.
+        may_hold_back: An earlier channel of its connection was.
+    """
+
+    __slots__ = (
+        "has_state",
+        "is_behind",
+        "list_count",
+        "may_hold_back",
+        "version",
+        "was_told",
+    )
+
+    def __init__(self, earlier: Holding | None) -> None:
+        self.version: int = NOTHING if earlier is None else earlier.version
+        self.has_state = False
+        self.is_behind = False
+        self.list_count = 0
+        self.was_told = False
+        self.may_hold_back: bool = earlier is not None and (
+            earlier.was_told or earlier.may_hold_back
+        )
+
+    def fall_behind(self, version: int, end: int) -> bool:
+        """Others were sent the diff to ``end``, while this one holds ``version``: is that less?"""
+        if version < end:
+            self.is_behind = True
+            self.version = version
+        return self.is_behind
+
+    def receive_state(self, version: int, level: int, lane: Fastlane, size: int) -> bool:
+        """A state is sent.
+
+        Args:
+            version: Its version.
+            level: What all hold who are neither ahead nor behind.
+            lane: The subscription's.
+            size: Of its payload, in bytes.
+
+        Returns:
+            Whether it must be sent twice, to settle diffs that the client holds back.
+        """
+        is_first = not self.has_state
+        self.has_state = True
+        self.is_behind = version < level
+        self.version = version
+        return is_first and (
+            self.was_told
+            or self.may_hold_back
+            or (lane.is_reconnected and size <= MAX_REPEATED_SIZE)
+        )
+
+
+def holding_of(subscription: object, run: object) -> Holding | None:
+    """What a channel's subscription holds of a presence; None for other subscribers."""
+    if not isinstance(subscription, Subscription):
+        return None
+    lane = subscription.metadata
+    if type(lane) is not Fastlane:
+        return None
+    return lane.notes.get(run) or _begin(lane, run)
+
+
+def _begin(lane: Fastlane, run: object) -> Holding:
+    earlier = None if lane.earlier is None else lane.earlier.get(run)
+    holding = lane.notes[run] = Holding(earlier)
+    return holding
+
+
+class Subscribers:
+    """Send the subscribers of one topic what they are to know.
+
+    Args:
+        topic: The topic.
+        run: The presence.
+        version: What they hold.
+
+    Attributes:
+        version: What all hold who are neither ahead nor behind.
+    """
+
+    __slots__ = ("_behind", "_count", "_run", "_topic", "version")
+
+    def __init__(self, topic: str, run: PresenceRun, version: int) -> None:
+        self.version = version
+        self._topic = topic
+        self._run = run
+        self._behind: list[Holding] = []
+        self._count: bytes | None = None  # that all were told
+
+    @property
+    def oldest_version(self) -> int:
+        """What those hold who are farthest behind."""
+        behind = self._behind = [each for each in self._behind if each.is_behind]
+        return min([self.version, *(each.version for each in behind)])
+
+    @property
+    def are_level(self) -> bool:
+        """Whether nobody is behind."""
+        return not any(each.is_behind for each in self._behind)
+
+    @property
+    def wait_for_diffs(self) -> bool:
+        """Whether somebody is behind who waits for no list."""
+        return any(each.is_behind and not each.list_count for each in self._behind)
+
+    def is_past(self, holding: Holding, version: int) -> bool:
+        """Whether a subscriber holds more than a state of ``version``."""
+        return self._held_by(holding) > version
+
+    def skip(self, version: int) -> None:
+        """Nobody is to be told what changed until ``version``."""
+        self.version = version
+        for holding in self._behind:
+            holding.is_behind = False
+        self._behind.clear()
+
+    # What they are sent.
+
+    def send_diff(self, feed: TopicFeed, end: int, encode: MemberEncoder) -> list[Subscription]:
+        """Bring all to the version ``end``, which the feed was taken at.
+
+        Returns:
+            Those who are so far behind that they need a state.
+
+        Raises:
+            Failed: What ``encode`` raises; nobody was sent anything, and it may be called again.
+        """
+        groups, lost, held = self._group(feed, end)
+        changes = feed.changes(min(groups, default=end), end)
+        payloads = list(encode_diffs(changes, sorted(groups, reverse=True), encode))
+        run = self._run
+        for version, payload in payloads:
+            if payload is not None:
+                diff = _Diff(payload, run, end)
+                message = Broadcast(self._topic, run.presence.diff_event, diff)
+                run.dispatch(groups[version], message)
+        for holding in self._behind:
+            holding.is_behind = False
+        self._behind = [each for each, version in held if each.fall_behind(version, end)]
+        self.version = end
+        return lost
+
+    def _group(
+        self, feed: TopicFeed, end: int
+    ) -> tuple[dict[int, list[Subscription]], list[Subscription], list[tuple[Holding, int]]]:
+        """By what they hold, who is sent a diff; who needs a state; and who is sent nothing now."""
+        run, level = self._run, self.version
+        common: list[Subscription] = []
+        groups: dict[int, list[Subscription]] = {}
+        lost: list[Subscription] = []
+        held: list[tuple[Holding, int]] = []
+        for subscription in run.pubsub.subscriptions(self._topic):
+            lane = subscription.metadata
+            if type(lane) is Fastlane:
+                holding: Holding = lane.notes.get(run) or _begin(lane, run)
+                if holding.list_count or lane.is_entering:
+                    held.append((holding, self._held_by(holding)))
+                    continue
+                if holding.is_behind or holding.version > level:
+                    version = holding.version
+                    if version < end:
+                        holding.was_told = True
+                        if feed.reaches(version):
+                            groups.setdefault(version, []).append(subscription)
+                        else:
+                            lost.append(subscription)
+                    continue
+                holding.was_told = True
+            common.append(subscription)
+        if common:
+            groups.setdefault(level, []).extend(common)
+        return groups, lost, held
+
+    def send_state(
+        self, state: JsonPayload, version: int, receivers: Sequence[Subscription] | None = None
+    ) -> None:
+        """Give subscribers, by default all, a state in place of what they hold."""
+        run = self._run
+        message = Broadcast(self._topic, run.presence.state_event, state)
+        if receivers is None:
+            receivers = run.pubsub.subscriptions(self._topic)
+        if not receivers:
+            return
+        run.dispatch(receivers, message)
+        size = len(state.encoded)
+        again = []
+        for subscription in receivers:
+            holding = holding_of(subscription, run)
+            if holding is None:
+                continue
+            if holding.receive_state(version, self.version, subscription.metadata, size):
+                again.append(subscription)
+        if again:
+            run.dispatch(again, message)
+
+    def send_count(self, count: JsonPayload) -> None:
+        """Tell all a count, if it is news."""
+        if count.encoded != self._count:
+            self._count = count.encoded
+            message = Broadcast(self._topic, self._run.presence.count_event, count)
+            dispatch(self._run.pubsub.subscriptions(self._topic), None, message)
+
+    def forget_count(self, unless: JsonPayload | None = None) -> None:
+        """Not all know the same count: the next one is news, unless it is what all know."""
+        if unless is None or unless.encoded != self._count:
+            self._count = None
+
+    def _held_by(self, holding: Holding) -> int:
+        return holding.version if holding.is_behind else max(holding.version, self.version)
+
+
+class _Diff(JsonPayload):
+    """A diff on its way to channels, which may push it later than others are sent it."""
+
+    __slots__ = ("_end", "_run")
+
+    def __init__(self, encoded: bytes, run: object, end: int) -> None:
+        super().__init__(encoded)
+        self._run = run
+        self._end = end
+
+    def is_news_to(self, subscription: object) -> bool:
+        holding = holding_of(subscription, self._run)
+        return holding is None or holding.version < self._end

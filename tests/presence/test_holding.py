@@ -1,0 +1,406 @@
+"""What each subscriber holds: states and diffs fit together, for every generation of clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roost import Channel, Policy, Presence, PubSub, Socket, event, intercept
+from roost.presence import holding
+from roost.testing import ChannelCase, JoinedCase
+from roost.wire.messages import DIFF, STATE, Broadcast, Message
+from tests.models.phoenix_presence import ClientPresence, HandWrittenPresence, Rules
+from tests.presence.scenes import TOPIC, app, join, lease, told
+from tests.virtual_clock import virtually
+
+every_client = pytest.mark.parametrize("rules", ["1.2", "1.4", "1.8"])
+
+
+class Online(Presence):
+    """Changes of a second are told in one diff."""
+
+    policies = {"*": Policy(diff_period=1.0)}
+
+
+class Fetched(Online):
+    """Each entry has a name, after as long as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delay = 0.0
+
+    async def fetch(self, topic: str, presences: Any) -> Any:
+        await asyncio.sleep(self.delay)
+        return {key: {**entry, "name": key.title()} for key, entry in presences.items()}
+
+
+def entering(online: Presence) -> type[Channel]:
+    class Entering(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            self.assigns.update(params)
+
+        async def after_join(self) -> None:
+            await online.enter(self, self.assigns["key"], {})
+
+    return Entering
+
+
+class Page:
+    """What a page shows of a room: the events that its client got, by the rules of a phoenix.js."""
+
+    def __init__(self, room: JoinedCase, rules: Rules) -> None:
+        self.presence: ClientPresence | HandWrittenPresence
+        if rules == "1.2":
+            self.presence = HandWrittenPresence(rules)
+        else:
+            self.presence = ClientPresence(lambda: "1", rules)
+        self.unheard: list[str] = []
+        heard: set[str] = set()
+        self.presence.on_join = lambda key, current, joined: heard.update(refs_of(joined))
+        self.presence.on_leave = lambda key, current, left: self.unheard.extend(
+            refs_of(left) - heard
+        )
+        self._received = room.client.transport.received
+
+    def shown(self) -> list[str]:
+        """Key and ref of each meta; what was received until now is read."""
+        for each in self._received:
+            if isinstance(each, Message | Broadcast) and each.event == STATE:
+                self.presence.receive_state(each.payload)
+            elif isinstance(each, Message | Broadcast) and each.event == DIFF:
+                self.presence.receive_diff(each.payload)
+        self._received.clear()
+        metas = [
+            (key, meta["phx_ref"])
+            for key, entry in self.presence.state.items()
+            for meta in entry["metas"]
+        ]
+        return sorted(f"{key} {ref}" for key, ref in metas)
+
+
+def refs_of(entry: Any) -> set[str]:
+    return {meta["phx_ref"] for meta in entry["metas"]}
+
+
+async def listed(online: Presence) -> list[str]:
+    """What a page should show."""
+    presences = await online.list(TOPIC)
+    return sorted(
+        f"{key} {meta['phx_ref']}" for key, entry in presences.items() for meta in entry["metas"]
+    )
+
+
+@every_client
+@virtually
+async def test_many_who_enter_together_show_each_other_once(rules: Rules):
+    """A diff that began before a state has only what came after it, for who got the state."""
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        pages = []
+        for number in range(12):
+            room = await join(case, entering(online), key=f"user-{number % 5}")
+            pages.append(Page(room, rules))
+            await asyncio.sleep(0.11)
+        await asyncio.sleep(5)
+
+        assert len(await listed(online)) == 12
+        for page in pages:
+            assert page.shown() == await listed(online)
+            assert not page.unheard
+
+
+@virtually
+async def test_each_is_told_what_changed_since_its_own_state():
+    """Of three changes in a period, who came before all gets all, and who came last the last."""
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        lease(online, "early")
+        alice = await join(case, entering(online), key="alice")
+        await asyncio.sleep(5)
+        told(alice)
+
+        lease(online, "now")
+        await asyncio.sleep(0.1)
+        assert told(alice) == ["+now"]
+        lease(online, "a")
+        bob = await join(case, entering(online), key="bob")
+        lease(online, "b").end()
+        carol = await join(case, entering(online), key="carol")
+        lease(online, "c")
+        await asyncio.sleep(5)
+
+        assert told(alice) == ["+a +bob +c +carol"]
+        assert told(bob)[-1] == "+c +carol"
+        assert told(carol)[-1] == "+c"
+
+
+@virtually
+async def test_nobody_is_told_the_leave_of_whom_it_was_never_told():
+    """Who came and changed, or came and went, within a period: others got a state in between."""
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        alice = await join(case, entering(online), key="alice")
+        await asyncio.sleep(0.1)
+        bob, visitor = lease(online, "bob", n=1), lease(online, "visitor")
+        carol = await join(case, entering(online), key="carol")
+        pages = [Page(alice, "1.8"), Page(carol, "1.8")]
+        bob.update({"n": 2})
+        visitor.end()
+        await asyncio.sleep(5)
+
+        diffs = [
+            each.payload
+            for each in alice.client.transport.received
+            if isinstance(each, Broadcast) and each.event == DIFF
+        ]
+        assert [list(diff["leaves"]) for diff in diffs] == [[]]
+        for page in pages:
+            assert page.shown() == await listed(online)
+            assert not page.unheard
+
+
+@every_client
+@pytest.mark.parametrize("kind", [Online, Fetched])
+@virtually
+async def test_a_list_that_is_pushed_late_reverts_nothing(kind: type[Presence], rules: Rules):
+    """Track, list, wait, push, on a second join: who came and went meanwhile came and went."""
+    online = kind()
+    gate = asyncio.Event()
+
+    class Waiting(Channel):
+        async def after_join(self) -> None:
+            online.track(self, "alice", {})
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        bob = lease(online, "bob")
+        room = await join(case, Waiting)
+        page = Page(room, rules)
+        gate.set()
+        await asyncio.sleep(5)
+        assert page.shown() == await listed(online)
+        gate.clear()
+
+        await room.client.join(TOPIC)
+        await asyncio.sleep(2)
+        bob.end()
+        lease(online, "carol")
+        await asyncio.sleep(2)
+        gate.set()
+        await asyncio.sleep(5)
+
+        assert page.shown() == await listed(online)
+
+
+@every_client
+@virtually
+async def test_a_slow_channel_pushes_no_diff_that_its_state_went_past(rules: Rules):
+    """Diffs that an intercepting channel gets to after a newer state are not sent any more."""
+    online = Online()
+
+    class Slow(Channel):
+        async def after_join(self) -> None:
+            self.spawn(self.ask_later())
+
+        async def ask_later(self) -> None:
+            for seconds in (0.5, 2.2, 1.1):
+                await asyncio.sleep(seconds)
+                await online.push_state(self)
+
+        @intercept("presence_diff")
+        async def handle_diff(self, diff: Any) -> None:
+            await asyncio.sleep(1.5)
+            self.push("presence_diff", diff)
+
+    async with ChannelCase(app(online)) as case:
+        page = Page(await join(case, Slow), rules)
+        for number in range(12):
+            visitor = lease(online, f"user-{number % 4}")
+            await asyncio.sleep(0.4)
+            if number % 3:
+                visitor.end()
+        await asyncio.sleep(60)
+
+        assert page.shown() == await listed(online)
+
+
+@virtually
+async def test_nobody_stays_without_what_fetch_adds():
+    """However many changes follow each other, a state has nobody whom ``fetch`` has not seen."""
+
+    class Small(Fetched):
+        policies = {"*": Policy(diff_period=0.05)}
+        max_diff_count = 2
+
+    online = Small()
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, entering(online), key="alice")
+        page = Page(room, "1.8")
+        online.delay = 0.3
+        for number in range(40):
+            lease(online, f"user-{number}")
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
+
+        assert page.shown() == await listed(online)
+        nameless = [key for key, entry in page.presence.state.items() if "name" not in entry]
+        assert nameless == []
+
+
+@virtually
+async def test_a_state_settles_what_a_client_held_back_on_an_earlier_connection():
+    """Diffs that came before the state of a join that was never answered end with the second one.
+
+    A page that had a connection before shows it by its refs, which go on counting.
+    """
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        visitor = lease(online, "visitor")
+        await asyncio.sleep(2)
+        presence = ClientPresence(lambda: "9")
+        (left,) = (await online.list(TOPIC))["visitor"]["metas"]
+        presence.receive_diff({"joins": {"visitor": {"metas": [left]}}, "leaves": {}})
+        visitor.end()
+        await asyncio.sleep(2)
+
+        client = case.client(Socket())
+        client._routes.override(TOPIC, entering(online))
+        client.send("9", "9", TOPIC, "phx_join", {"key": "alice"})
+        await asyncio.sleep(2)
+
+        for each in client.transport.received:
+            if isinstance(each, Message) and each.event == STATE:
+                presence.receive_state(each.payload)
+        assert list(presence.state) == ["alice"]
+
+
+@virtually
+async def test_a_large_state_is_not_sent_twice_to_who_reconnects(monkeypatch: pytest.MonkeyPatch):
+    """What all get who reconnect to a large room is not doubled."""
+    monkeypatch.setattr(holding, "MAX_REPEATED_SIZE", 1_000)
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        for number in range(30):
+            lease(online, f"user-{number}")
+        await asyncio.sleep(2)
+        client = case.client(Socket())
+        client._routes.override(TOPIC, entering(online))
+        client.send("9", "9", TOPIC, "phx_join", {"key": "alice"})
+        await asyncio.sleep(2)
+
+        events = [each.event for each in client.transport.received if isinstance(each, Message)]
+        assert events.count(STATE) == 1
+
+
+@virtually
+async def test_a_client_that_was_told_diffs_before_its_state_gets_it_twice():
+    """phoenix.js applies the diffs on top of the first one, which the second one makes right."""
+    online = Online()
+
+    class Late(Channel):
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Late)
+        page = Page(room, "1.8")
+        visitor = lease(online, "visitor")
+        await asyncio.sleep(0.1)
+        visitor.end()
+        room.push("ask")
+        await asyncio.sleep(0.1)
+        assert page.shown() == []
+        assert not page.presence.pending_diffs  # type: ignore[union-attr]
+        room.push("ask")
+        await asyncio.sleep(5)
+        assert told(room) == ["state"]
+
+
+@virtually
+async def test_a_list_that_a_channel_asks_for_is_pushed_before_further_diffs():
+    """While its list is fetched, and until it was pushed, its client is sent no diffs."""
+
+    class Prompt(Fetched):
+        policies = {"*": Policy(diff_period=0.05)}
+
+    online = Prompt()
+
+    class Tutorial(Channel):
+        async def after_join(self) -> None:
+            online.track(self, "alice", {})
+            self.push("presence_state", await online.list(self))
+
+    async with ChannelCase(app(online)) as case:
+        online.delay = 0.3
+        room = await join(case, Tutorial)
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+
+        assert told(room) == ["state alice bob"]
+
+
+@virtually
+async def test_lists_that_are_asked_for_together_are_made_once():
+    """Fifty lists share the call of ``fetch`` and the bytes, though they are asked for in turn."""
+    online = Fetched()
+    async with online.running(PubSub()):
+        for number in range(20):
+            lease(online, f"user-{number}")
+        online.delay = 0.3
+
+        async def later(seconds: float) -> Any:
+            await asyncio.sleep(seconds)
+            return await online.list(TOPIC)
+
+        lists = await asyncio.gather(*(later(number / 1000) for number in range(50)))
+
+        assert len({id(each.encoded) for each in lists}) == 1
+
+
+@virtually
+async def test_who_asks_for_a_list_is_in_it():
+    """However late it comes to a list that is being made."""
+    online = Fetched()
+    async with online.running(PubSub()):
+        lease(online, "alice")
+        online.delay = 0.3
+        listings = []
+        for number in range(8):
+            listings.append((f"user-{number}", asyncio.ensure_future(online.list(TOPIC))))
+            await asyncio.sleep(0.1)
+            lease(online, f"user-{number}")
+            listings[-1] = (f"user-{number}", asyncio.ensure_future(online.list(TOPIC)))
+
+        for key, listing in listings:
+            presences = await listing
+            assert key in presences
+            assert all("name" in entry for entry in presences.values())
+
+
+@virtually
+async def test_a_topic_is_forgotten_although_a_list_was_being_made():
+    """Whoever waited for its list, nothing is kept of a topic where nobody is."""
+    online = Fetched()
+
+    class Asking(Channel):
+        async def after_join(self) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        visitor = lease(online, "visitor")
+        await asyncio.sleep(2)
+        online.delay = 0.3
+        room = await join(case, Asking)
+        await asyncio.sleep(0.1)
+        online.delay = 0.0
+        visitor.end()
+        await asyncio.sleep(5)
+
+        assert told(room) == ["state"]
+        assert online._current()._announcers == {}
