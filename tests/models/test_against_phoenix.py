@@ -81,6 +81,7 @@ def called(name: str, key: str, current: Any, other: Any) -> Any:
     ("rules", "path"),
     [
         ("1.2", "node_modules/phoenix-v1/priv/static/phoenix.js"),
+        ("1.4", "node_modules/phoenix-v1.4/priv/static/phoenix.js"),
         ("1.8", "node_modules/phoenix/priv/static/phoenix.cjs.js"),
     ],
 )
