@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pytest
 
 from roost import Channel, Policy, Presence, PubSub, Socket, event, intercept
 from roost.presence import holding
+from roost.pubsub.registry import Subscription
 from roost.testing import ChannelCase, JoinedCase
 from roost.wire.messages import DIFF, STATE, Broadcast, Message
 from tests.models.phoenix_presence import ClientPresence, HandWrittenPresence, Rules
@@ -93,9 +95,13 @@ async def listed(online: Presence) -> list[str]:
 
 
 @every_client
+@pytest.mark.parametrize("max_apart", [1, 2, 64])
 @virtually
-async def test_many_who_enter_together_show_each_other_once(rules: Rules):
+async def test_many_who_enter_together_show_each_other_once(
+    rules: Rules, max_apart: int, monkeypatch: pytest.MonkeyPatch
+):
     """A diff that began before a state has only what came after it, for who got the state."""
+    monkeypatch.setattr(holding, "MAX_APART", max_apart)
     online = Online()
     async with ChannelCase(app(online)) as case:
         pages = []
@@ -134,6 +140,32 @@ async def test_each_is_told_what_changed_since_its_own_state():
         assert told(alice) == ["+a +bob +c +carol"]
         assert told(bob)[-1] == "+c +carol"
         assert told(carol)[-1] == "+c"
+
+
+@virtually
+async def test_hundreds_who_enter_within_a_period_share_most_of_what_they_are_told():
+    """What is sent to all of them together does not grow with the square of their number."""
+
+    class Counting(Online):
+        sizes: ClassVar[list[int]] = []
+
+        def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
+            self.sizes.append(len(message.payload.encoded))
+            super().dispatch(subscriptions, message)
+
+    online = Counting()
+    async with ChannelCase(app(online)) as case:
+        rooms = [await join(case, entering(online), key="first")]
+        await asyncio.sleep(0.1)
+        for number in range(400):
+            rooms.append(await join(case, entering(online), key=f"user-{number}"))
+        online.sizes.clear()
+        await asyncio.sleep(5)
+
+        expected = await listed(online)
+        assert all(Page(room, "1.2").shown() == expected for room in rooms)
+        a_member = max(online.sizes) / 400
+        assert sum(online.sizes) < 400 * 60 * a_member  # and not 400 * 200
 
 
 @virtually

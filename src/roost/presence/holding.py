@@ -30,8 +30,9 @@ to them. By then its client may hold a state that has them already: then they ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from roost.channels.fastlane import Fastlane, dispatch
 from roost.presence.diffs import MemberEncoder, encode_diffs
@@ -49,7 +50,12 @@ __all__ = ["Holding", "Subscribers", "holding_of"]
 # connection. That is rare, and doubling what all get who reconnect to a large topic is dear.
 MAX_REPEATED_SIZE: Final = 65_536
 
+MAX_APART: Final = 64  # versions of a topic from which subscribers are sent diffs of their own
+
 NOTHING: Final = -1  # a version before all others
+
+
+_Groups: TypeAlias = dict[int, list[Subscription]]  # subscribers by the version that they hold
 
 
 class Holding:
@@ -190,27 +196,59 @@ class Subscribers:
             Failed: What ``encode`` raises; nobody was sent anything, and it may be called again.
         """
         groups, lost, held = self._group(feed, end)
-        changes = feed.changes(min(groups, default=end), end)
-        payloads = list(encode_diffs(changes, sorted(groups, reverse=True), encode))
+        shared = self._share(groups)
+        legs = [*self._legs_to_others(feed, groups, shared, encode)]
+        changes = feed.changes(min(shared, default=end), end)
+        for version, payload in encode_diffs(changes, sorted(shared, reverse=True), encode):
+            legs.append((shared[version], payload, end))
         run = self._run
-        for version, payload in payloads:
+        for receivers, payload, leg_end in legs:
             if payload is not None:
-                diff = _Diff(payload, run, end)
-                message = Broadcast(self._topic, run.presence.diff_event, diff)
-                run.dispatch(groups[version], message)
+                diff = _Diff(payload, run, leg_end)
+                run.dispatch(receivers, Broadcast(self._topic, run.presence.diff_event, diff))
         for holding in self._behind:
             holding.is_behind = False
         self._behind = [each for each, version in held if each.fall_behind(version, end)]
         self.version = end
         return lost
 
+    def _share(self, groups: _Groups) -> _Groups:
+        """Who is sent the same diff to the end, by the version that they hold before it.
+
+        When hundreds come one after the other within a period, each holds another version, and
+        diffs of their own would fill the memory. So those next to each other are first brought to
+        the version of the last one of them.
+        """
+        ahead = sorted(version for version in groups if version != self.version)
+        if len(ahead) <= MAX_APART:
+            return groups
+        shared = {self.version: groups[self.version]} if self.version in groups else {}
+        for first in range(0, len(ahead), MAX_APART):
+            chunk = ahead[first : first + MAX_APART]
+            shared[chunk[-1]] = [each for version in chunk for each in groups[version]]
+        return shared
+
+    def _legs_to_others(
+        self, feed: TopicFeed, groups: _Groups, shared: _Groups, encode: MemberEncoder
+    ) -> Iterator[tuple[list[Subscription], bytes | None, int]]:
+        """What brings each group to the version from which it shares, with that version."""
+        ends = sorted(shared)
+        legs: dict[int, list[int]] = {}
+        for version in groups:
+            if version not in shared:
+                legs.setdefault(ends[bisect_left(ends, version)], []).append(version)
+        for end, versions in legs.items():
+            changes = feed.changes(min(versions), end)
+            for version, payload in encode_diffs(changes, sorted(versions, reverse=True), encode):
+                yield groups[version], payload, end
+
     def _group(
         self, feed: TopicFeed, end: int
-    ) -> tuple[dict[int, list[Subscription]], list[Subscription], list[tuple[Holding, int]]]:
+    ) -> tuple[_Groups, list[Subscription], list[tuple[Holding, int]]]:
         """By what they hold, who is sent a diff; who needs a state; and who is sent nothing now."""
         run, level = self._run, self.version
         common: list[Subscription] = []
-        groups: dict[int, list[Subscription]] = {}
+        groups: _Groups = {}
         lost: list[Subscription] = []
         held: list[tuple[Holding, int]] = []
         for subscription in run.pubsub.subscriptions(self._topic):
