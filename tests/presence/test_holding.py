@@ -14,7 +14,7 @@ from roost.pubsub.registry import Subscription
 from roost.testing import ChannelCase, JoinedCase
 from roost.wire.messages import DIFF, STATE, Broadcast, Message
 from tests.models.phoenix_presence import ClientPresence, HandWrittenPresence, Rules
-from tests.presence.scenes import TOPIC, app, join, lease, told
+from tests.presence.scenes import TOPIC, app, join, lease, told, told_of
 from tests.virtual_clock import virtually
 
 every_client = pytest.mark.parametrize("rules", ["1.2", "1.4", "1.8"])
@@ -308,6 +308,31 @@ async def test_a_state_settles_what_a_client_held_back_on_an_earlier_connection(
             if isinstance(each, Message) and each.event == STATE:
                 presence.receive_state(each.payload)
         assert list(presence.state) == ["alice"]
+
+
+@virtually
+async def test_who_reconnects_is_not_told_of_changes_from_before():
+    """What a page knows from its connection before, it would count twice by the rules of 1.2."""
+    online = Online()
+
+    class Late(Channel):
+        pass
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "first")
+        await asyncio.sleep(0.5)
+        lease(online, "before")
+        await asyncio.sleep(0.1)
+        client = case.client(Socket())
+        client._routes.override(TOPIC, Late)
+        client.send("9", "9", TOPIC, "phx_join", {})
+        await asyncio.sleep(0.1)
+        lease(online, "after")
+        await asyncio.sleep(5)
+        lease(online, "later")
+        await asyncio.sleep(5)
+
+        assert told_of(client.transport.received) == ["+after", "+later"]
 
 
 @virtually

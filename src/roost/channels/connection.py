@@ -289,6 +289,8 @@ class Connection:
             lane.earlier = self._notes.get(runner.topic)
             if len(self._notes) >= MAX_NOTED_TOPICS:
                 lane.is_reconnected = True  # this one's notes may be among those that are lost
+        if lane.is_reconnected or lane.earlier is not None:
+            lane.number = self.hub.pubsub.subscription_count
         if not self._is_closed:
             self._protocol.join_succeeded(runner.channel_id, response)
             self._carry_out()

@@ -55,6 +55,8 @@ class Fastlane:
             client gets presence diffs only.
         is_entering: The channel has joined, and its ``after_join`` has not begun.
         is_reconnected: The client seems to have had another connection before.
+        number: Of the subscription, counted by its PubSub, if the client may know the topic from
+            before; else None.
         notes: What presences keep about the subscription, by presence.
         earlier: What they kept about the last one of the same connection and topic, if any.
     """
@@ -67,6 +69,7 @@ class Fastlane:
         "is_reconnected",
         "lingering",
         "notes",
+        "number",
         "serializer",
         "transport",
     )
@@ -86,6 +89,7 @@ class Fastlane:
         self.is_entering = False
         self.is_reconnected = False
         self.notes: dict[object, Any] = {}
+        self.number: int | None = None
         self.earlier: Mapping[object, Any] | None = None
 
 

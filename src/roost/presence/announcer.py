@@ -104,6 +104,7 @@ class Announcer:
 
     def note(self, event: TrackerEvent) -> None:
         """Something changed in the topic."""
+        self.subscribers.before_change(event.version)
         match event:
             case Joined(entry, version, _):
                 self._feed.join(entry, version)
@@ -284,7 +285,7 @@ class Announcer:
         subscribers = self.subscribers
         if not self._lists_are_kept:
             subscribers.skip(end)
-        subscribers.version = end
+        subscribers.rest(end)
         self._handled_at = max(self._handled_at, end)
         self._feed.forget(subscribers.oldest_version)
         self._go_on()

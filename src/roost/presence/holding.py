@@ -148,13 +148,15 @@ class Subscribers:
         version: What all hold who are neither ahead nor behind.
     """
 
-    __slots__ = ("_behind", "_count", "_run", "_topic", "version")
+    __slots__ = ("_behind", "_count", "_marks", "_run", "_topic", "version")
 
     def __init__(self, topic: str, run: PresenceRun, version: int) -> None:
         self.version = version
         self._topic = topic
         self._run = run
         self._behind: list[Holding] = []
+        # Where subscriptions were made in what is pending: how many there were, and the version.
+        self._marks: list[tuple[int, int]] = []
         self._count: bytes | None = None  # that all were told
 
     @property
@@ -176,6 +178,25 @@ class Subscribers:
     def is_past(self, holding: Holding, version: int) -> bool:
         """Whether a subscriber holds more than a state of ``version``."""
         return self._held_by(holding) > version
+
+    def before_change(self, version: int) -> None:
+        """What changes at ``version`` is news to all who are subscribed by now."""
+        count = self._run.pubsub.subscription_count
+        if not self._marks or self._marks[-1][0] != count:
+            self._marks.append((count, version - 1))
+
+    def rest(self, version: int) -> None:
+        """All were told what changed until ``version``, or are behind, or ahead."""
+        self.version = version
+        marks = self._marks
+        while len(marks) > 1 and marks[1][1] <= version:
+            del marks[0]
+        if marks:
+            marks[0] = marks[0][0], max(marks[0][1], version)
+
+    def _version_at(self, number: int, end: int) -> int:
+        """The version at which a subscription was made, if that is pending."""
+        return next((version for count, version in self._marks if count >= number), end)
 
     def skip(self, version: int) -> None:
         """Nobody is to be told what changed until ``version``."""
@@ -254,7 +275,13 @@ class Subscribers:
         for subscription in run.pubsub.subscriptions(self._topic):
             lane = subscription.metadata
             if type(lane) is Fastlane:
-                holding: Holding = lane.notes.get(run) or _begin(lane, run)
+                holding: Holding | None = lane.notes.get(run)
+                if holding is None:
+                    holding = _begin(lane, run)
+                    if lane.number is not None:
+                        # Clients of old count twice what they are told of twice: what they know
+                        # from before is at most what there was when they joined.
+                        holding.version = max(holding.version, self._version_at(lane.number, end))
                 if holding.list_count or lane.is_entering:
                     held.append((holding, self._held_by(holding)))
                     continue

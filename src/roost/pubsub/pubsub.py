@@ -251,6 +251,11 @@ class PubSub:
         """The subscriptions to a topic on this node."""
         return self._current().registry.subscriptions(self.name_limits.topic(topic))
 
+    @property
+    def subscription_count(self) -> int:
+        """How many subscriptions were ever made here: what was before which."""
+        return self._current().registry.count
+
     # Broadcasts.
 
     def broadcast(

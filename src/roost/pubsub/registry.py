@@ -49,15 +49,20 @@ class Registry:
 
     A snapshot of a topic's subscriptions is kept until they change, so that a dispatch neither
     copies them nor minds who comes and goes during it.
+
+    Attributes:
+        count: How many subscriptions were ever added: what was before which.
     """
 
-    __slots__ = ("_snapshots", "_topics")
+    __slots__ = ("_snapshots", "_topics", "count")
 
     def __init__(self) -> None:
+        self.count = 0
         self._topics: dict[str, dict[Subscription, None]] = {}
         self._snapshots: dict[str, tuple[Subscription, ...]] = {}
 
     def add(self, subscription: Subscription) -> None:
+        self.count += 1
         self._snapshots.pop(subscription.topic, None)
         self._topics.setdefault(subscription.topic, {})[subscription] = None
 
