@@ -1,31 +1,48 @@
-"""Seeds that no run had before: another commit plays other histories, and each can be replayed."""
+"""Seeds that nobody has played before."""
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
-from hashlib import blake2b
+import time
 from pathlib import Path
+from typing import Final
 
-__all__ = ["fresh_seeds"]
+__all__ = ["first_of_commit", "first_of_now", "seeds_of_commit"]
 
-FIRST_FRESH = 1_000_000  # the lower ones are those of every run
+ROOT: Final = Path(__file__).parents[1]
+COMMIT_DIGITS: Final = 12  # hexadecimal, of a commit's hash: 48 bits
 
 
-def fresh_seeds(count: int) -> range:
-    """So many seeds, drawn from the commit that is checked out, and printed."""
+def first_of_commit(root: Path = ROOT) -> int:
+    """The first seed of the commit that is checked out, so that each is tried with others.
+
+    It is the same each time; without a commit it is a random one.
+    """
     try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+        finished = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"],
+            cwd=root,
             capture_output=True,
             text=True,
             check=True,
         )
-        commit = result.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # an archive has no commit
-        commit = ""
-    drawn = int.from_bytes(blake2b(commit.encode(), digest_size=5).digest(), "big")
-    first = FIRST_FRESH + drawn
-    sys.stdout.write(f"fresh seeds of {commit or 'no commit'}: {count} from {first} on\n")
+        return int(finished.stdout[:COMMIT_DIGITS], 16)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return secrets.randbits(4 * COMMIT_DIGITS)
+
+
+def seeds_of_commit(count: int) -> range:
+    """So many seeds of the commit that is checked out, printed for whoever plays them again."""
+    first = first_of_commit()
+    sys.stdout.write(f"{count} seeds from {first}\n")
     return range(first, first + count)
+
+
+def first_of_now() -> int:
+    """A seed to begin with now: the time in microseconds, far less than a seed takes to play.
+
+    So whoever begins later begins beyond all that were played before.
+    """
+    return time.time_ns() // 1_000

@@ -70,11 +70,20 @@ def source(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SOURCE, tmp_path / "src"))
 
 
+def is_stale(mutant: Mutant) -> bool:
+    """Whether it is found no more in the source as it is, which another test says."""
+    try:
+        mutant.find(SOURCE)
+    except Stale:
+        return True
+    return False
+
+
 def test_a_module_may_be_written_anew(source: Path):
     """Without its comments, every statement in one line, nearly all are found."""
     for path in source.rglob("*.py"):
         path.write_text(ast.unparse(ast.parse(path.read_text("utf-8"))), "utf-8")
-    some_mutants, stale = load_mutants()[::7], []
+    some_mutants, stale = [each for each in load_mutants() if not is_stale(each)][::7], []
     for mutant in some_mutants:
         try:
             _, changed = mutant.find(source)

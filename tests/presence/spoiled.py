@@ -126,6 +126,8 @@ class Replay(PhoenixClient):
         presence = super()._make_presence()
         self._object_number += 1
         hear, hear_leave = presence.on_join, presence.on_leave
+        assert hear is not None
+        assert hear_leave is not None
 
         def on_join(key: str, current: Entry | None, joined: Entry) -> None:
             hear(key, current, joined)

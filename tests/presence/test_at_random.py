@@ -27,7 +27,7 @@ from roost import (
 from roost.presence.owner import Lease
 from roost.presence.watch import Watch
 from roost.tracker.meta import decode_meta
-from tests.fresh_seeds import fresh_seeds
+from tests.fresh_seeds import seeds_of_commit
 from tests.models.phoenix_presence import Rules
 from tests.presence.phoenix_client import PhoenixClient
 from tests.presence.plain_model import Held, Model, Told, told_of
@@ -282,7 +282,7 @@ class World:
             refs[meta["phx_ref_prev"]] = entry.ref
         order = {ref: number for number, ref in enumerate(sorted(refs.values(), key=seq_of))}
         for held in self.model.held:
-            held.ref = refs[held.ref]
+            self.name(held, refs[held.ref])
         self.model.held.sort(key=lambda held: order[held.ref])
         self.model.renewed()
 
@@ -494,7 +494,7 @@ async def play(seed: int) -> None:
 @pytest.mark.parametrize("seeds", ["fixed", "fresh"])
 def test_everybody_is_told_what_is_so(seeds: str) -> None:
     """Whatever happens under whichever policy, lists, counts, callbacks and watches are right."""
-    for seed in range(200) if seeds == "fixed" else fresh_seeds(100):
+    for seed in range(200) if seeds == "fixed" else seeds_of_commit(100):
         try:
             run_virtually(play(seed))
         except BaseException as error:

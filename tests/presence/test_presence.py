@@ -20,7 +20,7 @@ from roost import (
     event,
     intercept,
 )
-from roost.channels import mailbox
+from roost.channels import connection, mailbox
 from roost.exceptions import (
     ChannelClosed,
     ConfigurationError,
@@ -32,7 +32,8 @@ from roost.exceptions import (
 )
 from roost.naming import RESERVED_KEYS
 from roost.presence.owner import Lease
-from roost.testing import ChannelCase, JoinedCase
+from roost.testing import ChannelCase, ClientCase, JoinedCase
+from tests.presence.scenes import told_of
 from tests.virtual_clock import run_virtually, virtually
 
 TOPIC = "room:1"
@@ -271,6 +272,111 @@ async def test_an_enter_that_is_given_up_tells_what_it_held():
 
         await alice.assert_push("presence_diff", {"joins": {"bob": {}}}, timeout=1)
         await alice.refute_push("presence_state")
+
+
+@virtually
+async def test_what_is_fetched_leaves_nothing_behind():
+    """A topic whose lists were fetched is remembered no longer than the fetch takes."""
+    online = Fetched()
+    async with ChannelCase(app(online)):
+        for number in range(10):
+            lease(online, "alice", f"room:{number}")
+            await online.list(f"room:{number}")
+
+        assert online._run is not None
+        assert not online._run.fetcher._listings
+        assert not online._run.fetcher._asked
+        assert not online._run.fetcher._open
+
+
+@virtually
+async def test_past_the_bound_of_noted_topics_every_rejoin_gets_the_state_twice(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What a connection remembers is bounded; past that a client may have been told of any."""
+    monkeypatch.setattr(connection, "MAX_NOTED_TOPICS", 2)
+    online = Online()
+
+    class Watcher(Channel):
+        @event("list")
+        async def list_them(self, payload: Any) -> None:
+            await online.push_state(self)
+
+    class UserSocket(Socket):
+        channels = {"*": Watcher}
+
+    async def state_count(client: ClientCase, topic: str, *, is_told: bool = False) -> int:
+        """Join a topic, get the list, perhaps be told of somebody, and leave."""
+        room = await client.join(topic)
+        room.push("list")
+        await online.settled()
+        await case.settled()
+        lines = told_of(client.transport.received)
+        client.transport.received.clear()
+        if is_told:
+            lease(online, "alice", topic)
+            await room.assert_push("presence_diff")
+        await room.assert_reply(room.leave(), "ok")
+        await case.settled()
+        return sum(line.startswith("state") for line in lines)
+
+    async with ChannelCase(Endpoint({"/": UserSocket}, presences=[online])) as case:
+        client = case.client(UserSocket())
+        assert await state_count(client, "room:0", is_told=True) == 1
+        assert await state_count(client, "room:0") == 2
+        assert await state_count(client, "room:1") == 1
+        for number in (1, 2, 3):
+            await state_count(client, f"room:{number}", is_told=True)
+
+        assert await state_count(client, "room:3") == 2
+        assert await state_count(client, "room:4") == 2
+        assert client.connection._notes is not None
+        assert len(client.connection._notes) == 2
+
+
+class GivesUp(Channel):
+    """Gives up its first ``enter`` after 0.2 s; then pushes the list when it is asked to."""
+
+    everybody: Fetched
+
+    async def after_join(self) -> None:
+        online = self.everybody
+        online.delays = [2.0]
+        try:
+            async with asyncio.timeout(0.2):
+                await online.push_state(self)
+        except TimeoutError:
+            pass
+
+    @event("list")
+    async def list_them(self, payload: Any) -> None:
+        self.push("presence_state", await self.everybody.list(self))
+
+
+@virtually
+async def test_after_an_enter_that_was_given_up_the_first_state_is_sent_twice():
+    """The client was told diffs before it, which it may apply on top of its first state."""
+    online = Fetched()
+
+    class Room(GivesUp):
+        everybody = online
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "carol")
+        await online.settled()
+        alice = await join(case, Room)
+        bob = lease(online, "bob")
+        await alice.assert_push("presence_diff", {"joins": {"bob": {}}}, timeout=1)
+        await asyncio.sleep(3)  # what was asked for the state is still being fetched
+        online.delays = [0.1]  # of the diff, so that the state comes first
+        bob.end()
+        await asyncio.sleep(0.01)
+        alice.push("list")
+
+        state = await alice.assert_push("presence_state")
+        assert list(state) == ["carol"]
+        assert await alice.assert_push("presence_state") == state
+        await alice.refute_push("presence_diff", timeout=1)
 
 
 @virtually

@@ -10,7 +10,7 @@ import pytest
 
 from roost import Channel, Endpoint, Presence, Socket, event
 from roost.presence.owner import Lease
-from tests.fresh_seeds import fresh_seeds
+from tests.fresh_seeds import seeds_of_commit
 from tests.models.phoenix_presence import Rules
 from tests.presence.phoenix_client import PhoenixClient
 from tests.virtual_clock import run_virtually
@@ -132,7 +132,7 @@ def refs(presences: Any) -> dict[str, set[str]]:
 @pytest.mark.parametrize("fetches", [True, False], ids=["slow fetch", "no fetch"])
 def test_every_clients_list_ends_as_the_servers(fetches: bool) -> None:
     """Whatever clients and others do meanwhile, each client ends with the server's list."""
-    for seed in (*range(200), *fresh_seeds(100)):
+    for seed in (*range(200), *seeds_of_commit(100)):
         try:
             run_virtually(play(seed, fetches=fetches))
         except AssertionError as error:

@@ -8,8 +8,7 @@ unless it is one that a right server could have led to over a slow network. That
 - if it was told the same in another order, and ended the same;
 - if it was told of a visit more or less, or earlier or later, between two looks at it: a server may
   leave out who comes and goes within one diff, and a page may see late who is gone;
-- if it was told something twice, and ended the same. The server does that today, where a diff
-  begins before the state that a client has, and phoenix.js shows what is right all the same.
+- if it was told something twice, and ended the same, as by a state that repeats what is known.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.presence import test_at_random
 from tests.presence.spoiled import Checked, RecordingClient, Replay, spoiled
 from tests.virtual_clock import run_virtually
 
-SEED_COUNT = 12
+SEED_COUNT = 24
 PLACES = 6  # of each history
 
 check = test_at_random.World.check_client
@@ -91,24 +90,32 @@ def test_a_history_is_the_same_when_played_again():
         assert replay.count == client.count
 
 
-@pytest.mark.parametrize("seed", range(SEED_COUNT))
-def test_spoiled_histories_are_refused(seed: int):
+def is_kept_up_to_date(client: RecordingClient) -> bool:
+    """Whether its topic announces changes; what is shown may be old where it does not."""
+    checked = [each for each in client.history if isinstance(each, Checked)]
+    return any(each.model.policies[client.topic].announce for each in checked)
+
+
+def test_spoiled_histories_are_refused():
     """A message dropped, doubled, swapped, delayed, changed, or sent to another: it is seen."""
-    clients = recorded(seed)
-    rng = Random(f"spoil {seed}")
     outcomes: Counter[Any] = Counter()
-    for client in clients:
-        right = Replay(client)
-        assert right.live(client.history, check) is None
-        others = [each for each in clients if each is not client and each.topic == client.topic]
-        other = rng.choice(others).history if others else ()
-        for _ in range(PLACES):
-            for what, history in spoiled(client.history, other, rng):
-                wrong = Replay(client)
-                complaint = wrong.live(history, check)
-                reason = "refused" if complaint else why_harmless(right, wrong)
-                assert reason is not None, f"{what} passes: {wrong.told} for {right.told}"
-                outcomes[what, reason] += 1
+    for seed in range(SEED_COUNT):
+        clients = [each for each in recorded(seed) if is_kept_up_to_date(each)]
+        rng = Random(f"spoil {seed}")
+        for client in clients:
+            right = Replay(client)
+            assert right.live(client.history, check) is None
+            others = [each for each in clients if each is not client and each.topic == client.topic]
+            other = rng.choice(others).history if others else ()
+            for _ in range(PLACES):
+                for what, history in spoiled(client.history, other, rng):
+                    wrong = Replay(client)
+                    complaint = wrong.live(history, check)
+                    reason = "refused" if complaint else why_harmless(right, wrong)
+                    assert reason is not None, (
+                        f"seed {seed}: {what} passes: {wrong.told} for {right.told}"
+                    )
+                    outcomes[what, reason] += 1
 
     for what in ("dropped", "swapped", "changed", "delayed"):
-        assert outcomes[what, "refused"], f"{what}: {outcomes}"
+        assert outcomes[what, "refused"] >= SEED_COUNT, f"{what}: {outcomes}"

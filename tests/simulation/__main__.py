@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import Pool
 from typing import Final
 
-from tests.simulation.fresh import first_of_now
+from tests.fresh_seeds import first_of_now
 from tests.simulation.histories import draw
 from tests.simulation.playing import failure, scenario, shrink
 

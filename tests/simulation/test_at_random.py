@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from tests.fresh_seeds import first_of_commit
 from tests.simulation.__main__ import report_on
-from tests.simulation.fresh import first_of_commit
 
 BATCH_COUNT = 10
 BATCH_SIZE = 100

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roost.channels.application import Failed
+from roost.channels.application import Contained, Failed
 from roost.crdt.entry import Entry
 from roost.presence.diffs import Bare, Fetched, MemberEncoder
 from roost.presence.holding import Subscribers
@@ -219,7 +219,8 @@ class Announcer:
                 entries = self._entries_told(end)
                 presences = await run.fetcher.diff(self._topic, entries)
                 asked = {entry.ref for entry in entries}
-                encode = Fetched(presences, asked, run.pubsub.encoder, run.presence.fetch)
+                contained = Contained(run.presence.fetch)
+                encode = Fetched(presences, asked, run.pubsub.encoder, contained)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
         is_shown = self._send_diff(end, encode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -42,7 +42,7 @@ class Fetched:
         presences: What it returned.
         asked: The refs that it was asked for; others are shown as they were tracked.
         encoder: Encodes what it added.
-        fetch: Who returned them.
+        contained: A block of ``fetch``'s, which returned them.
 
     Raises:
         Failed: When called, if what ``fetch`` added is no JSON, or an ``encode_hook`` raises.
@@ -53,12 +53,12 @@ class Fetched:
         presences: Presences,
         asked: Collection[str],
         encoder: JsonEncoder,
-        fetch: Callable[..., Any],
+        contained: Contained,
     ) -> None:
         self._presences = presences
         self._asked = asked
         self._encoder = encoder
-        self._contained = Contained(fetch)
+        self._contained = contained
 
     def __call__(self, key: str, entries: Sequence[Entry], /) -> bytes | None:
         with self._contained:

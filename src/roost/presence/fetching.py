@@ -128,9 +128,9 @@ class Fetcher:
         asked_at = tracker.version
         while tracker.count_entries(topic):
             listing = self._listings.get(topic)
-            if listing is None:
+            if listing is None or listing.done():
                 listing = self._listings[topic] = self._tasks.spawn(self._list(topic, tracker))
-                listing.add_done_callback(lambda _: self._listings.pop(topic))
+                listing.add_done_callback(partial(self._list_made, topic))
             await until_done(listing)
             if listing.cancelled():  # the run has ended
                 return encode_grouped(tracker.list(topic)), tracker.version
@@ -138,6 +138,10 @@ class Fetcher:
             if version >= asked_at:
                 return state, version
         return b"{}", tracker.version
+
+    def _list_made(self, topic: str, listing: asyncio.Task[tuple[bytes, int]]) -> None:
+        if self._listings.get(topic) is listing:  # and not one that was begun since it ended
+            del self._listings[topic]
 
     async def _list(self, topic: str, tracker: TrackerProtocol) -> tuple[bytes, int]:
         """The state of a topic, and its version.

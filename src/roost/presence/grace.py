@@ -57,14 +57,16 @@ class Lingering:
     They are known by the numbers of their owners: entries change when the node takes a new id.
 
     Args:
-        find: What an owner tracks as a key in a topic: ``(topic, key, owner)`` → entry.
+        tracked: What an owner tracks as a key in a topic: ``(topic, key, owner)`` → entry.
         over: Called when the grace of an entry is over and nobody returned.
     """
 
     def __init__(
-        self, find: Callable[[str, str, int], Entry | None], over: Callable[[str, str, int], None]
+        self,
+        tracked: Callable[[str, str, int], Entry | None],
+        over: Callable[[str, str, int], None],
     ) -> None:
-        self._find = find
+        self._tracked = tracked
         self._over = over
         self._waiting: dict[tuple[str, str], _Group] = {}
 
@@ -110,7 +112,7 @@ class Lingering:
         self._waiting.clear()
 
     def _entry(self, topic: str, key: str, owner: int) -> Entry:
-        entry = self._find(topic, key, owner)
+        entry = self._tracked(topic, key, owner)
         assert entry is not None, "what waits is tracked"
         return entry
 

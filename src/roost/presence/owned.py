@@ -49,7 +49,7 @@ class OwnedTracker:
         self._last_number = NOBODY
         # What owners took over from others that ended: the entry keeps its number.
         self._taken_over: dict[Owner, dict[tuple[str, str], int]] = {}
-        self._lingering = Lingering(self._find, self._grace_over)
+        self._lingering = Lingering(self._held_entry, self._grace_over)
 
     def start(self) -> None:
         """Show what other nodes have."""
@@ -164,7 +164,7 @@ class OwnedTracker:
         self.protocol.untrack(topic, key, owner=number)
         self._changed()
 
-    def _find(self, topic: str, key: str, number: int) -> Entry | None:
+    def _held_entry(self, topic: str, key: str, number: int) -> Entry | None:
         return self.protocol.tracked(topic, key, owner=number)
 
     def stop(self) -> None:

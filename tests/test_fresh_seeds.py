@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fresh_seeds import first_of_commit, first_of_now
 from tests.simulation import __main__ as command
-from tests.simulation.fresh import first_of_commit, first_of_now
 
 
 @pytest.fixture
