@@ -92,7 +92,7 @@ def _memory(layout: Layout, size: int, memory_count: int) -> float:
 
 
 def _presence_state(round_count: int) -> dict[str, list[float]]:
-    from roost.presence.state import StateCache
+    from roost.presence.notifying.state_cache import StateCache
 
     population = Population(LAYOUTS[0], STATE_COUNT)
     tracker = population.tracker

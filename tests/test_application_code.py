@@ -17,7 +17,7 @@ PACKAGE: Final = Path(roost.__file__).parent
 
 # Those who run it: an application's method is an argument of one of these, and nothing else.
 WAYS: Final = {*application.__all__}
-# Those of a Mailbox or a Serial, which use them.
+# Those of a Mailbox or a CallQueue, which use them.
 QUEUES: Final = {"deliver", "post", "_post", "put", "_put"}
 
 

@@ -1,8 +1,8 @@
 """Phoenix Channels and Presence for Python: who is here, everywhere, always right."""
 
 from roost import logs as logs  # bounds what is logged
-from roost.asgi.drain import Drainer
 from roost.asgi.endpoint import Endpoint
+from roost.asgi.lifecycle.shutdown import Drainer
 from roost.asgi.mount import Mount, WebSocket
 from roost.channels.channel import Channel, ReplyRef, event, intercept
 from roost.channels.router import Route
@@ -18,7 +18,7 @@ from roost.exceptions import (
     TopicFull,
 )
 from roost.presence.changes import Join, Leave, Snapshot, Update
-from roost.presence.listing import PresenceList
+from roost.presence.notifying.presence_list import PresenceList
 from roost.presence.policy import Policy
 from roost.presence.presence import Presence
 from roost.presence.track_joins import TrackJoins

@@ -4,7 +4,7 @@ import contextvars
 from typing import Any
 
 from roost import Channel, PubSub, Socket, event
-from roost.asgi.transport import ServerTransport
+from roost.asgi.transports.bounded import BoundedTransport
 from roost.channels.connection import Connection
 from roost.channels.hub import Hub
 from roost.channels.router import Router
@@ -30,7 +30,7 @@ class EchoChannel(Channel):
         self.ended.append(reason)
 
 
-async def connect(transport: ServerTransport) -> Connection:
+async def connect(transport: BoundedTransport) -> Connection:
     """A connection for the transport to serve; any topic is an echo channel."""
     EchoChannel.ended = []
     pubsub = PubSub()

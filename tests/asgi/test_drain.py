@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from roost import Drainer
-from roost.asgi.drain import drain, resolve
+from roost.asgi.lifecycle.shutdown import drain, resolve
 from tests.virtual_clock import virtually
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost import WebSocket
-from roost.asgi.handshake import choose_subprotocol, connect_info, split_auth_token
+from roost.asgi.handshake.request import choose_subprotocol, connect_info, split_auth_token
 from roost.channels.socket import ConnectInfo
 from roost.exceptions import InvalidMessage
 from tests.asgi.scopes import websocket_scope

@@ -11,7 +11,7 @@ import pytest
 
 from roost import Endpoint, Presence, PubSub
 from roost.exceptions import ConfigurationError
-from roost.presence.owner import Lease
+from roost.presence.owners.owner import Lease
 from roost.pubsub import LocalAdapter
 from roost.tracker.options import ReplicationOptions
 from tests.pubsub.nodes import Network
@@ -36,7 +36,7 @@ async def test_a_node_by_itself_is_well():
             "reasons": [],
             "node": "a",
             "is_attached": True,
-            "is_lonely": False,
+            "is_isolated": False,
             "has_namesake": False,
             "is_failing": False,
             "alone_for": None,
@@ -86,9 +86,9 @@ async def test_a_node_that_lost_its_engine_is_degraded():
     async with endpoint.running():
         adapter.is_attached = False
         assert endpoint.health()["status"] == "degraded"
-        adapter.is_attached, adapter.is_lonely = True, True
+        adapter.is_attached, adapter.is_isolated = True, True
         assert endpoint.health()["status"] == "degraded"
-        adapter.is_lonely = False
+        adapter.is_isolated = False
         assert endpoint.health()["status"] == "ok"
 
 
@@ -163,7 +163,7 @@ async def test_reasons_are_told_in_words():
     adapter = network.adapter("a")
     endpoint = Endpoint({}, pubsub=PubSub(adapter))
     async with endpoint.running():
-        adapter.is_lonely = True
+        adapter.is_isolated = True
         [lonely] = endpoint.health()["reasons"]
         assert "no other node is heard although some should be there" in lonely
         adapter.is_attached = False

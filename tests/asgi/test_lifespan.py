@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from roost.asgi.lifespan import run_lifespan
+from roost.asgi.lifecycle.lifespan import run_lifespan
 from roost.asgi.types import ASGIApp, Event, Receive, Scope, Send
 
 

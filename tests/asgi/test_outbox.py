@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from roost.asgi.outbox import TURN_COUNT, Outbox
+from roost.asgi.transports.write_queue import TURN_COUNT, WriteQueue
 
 
 class Writer:
@@ -20,7 +20,7 @@ class Writer:
 
 async def test_writers_are_called_when_the_tick_is_over():
     """Each in its turn, and again if it is added again."""
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = WriteQueue(asyncio.get_running_loop())
     flushed: list[Writer] = []
     alice, bob = Writer(flushed), Writer(flushed)
     for _ in range(2):
@@ -34,7 +34,7 @@ async def test_writers_are_called_when_the_tick_is_over():
 
 async def test_many_writers_let_others_have_their_turn():
     """Ten thousand writes do not hold up the loop."""
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = WriteQueue(asyncio.get_running_loop())
     flushed: list[Writer] = []
     for _ in range(2 * TURN_COUNT + 1):
         outbox.add(Writer(flushed))
@@ -48,7 +48,7 @@ async def test_many_writers_let_others_have_their_turn():
 
 async def test_a_writer_that_fails(caplog: pytest.LogCaptureFixture):
     """The others do not notice; the log does."""
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = WriteQueue(asyncio.get_running_loop())
     flushed: list[Writer] = []
     alice, bob = Writer(flushed, OSError("gone")), Writer(flushed)
     outbox.add(alice)

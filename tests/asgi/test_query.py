@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.asgi.query import parse_query
+from roost.asgi.handshake.query import parse_query
 from roost.exceptions import InvalidMessage
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from roost import WebSocket
-from roost.asgi.extension import Receiver
-from roost.asgi.outbox import Outbox
-from roost.asgi.raw import WRITE_SIZE, RawTransport
+from roost.asgi.transports.extension import Receiver
+from roost.asgi.transports.raw import WRITE_SIZE, RawTransport
+from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
 from tests.asgi.echo import EchoChannel, connect
@@ -47,7 +47,7 @@ class FakeServer:
             WebSocket(**options),
             self.counters,
             self._note_end,
-            outbox=Outbox(asyncio.get_running_loop()),
+            write_queue=WriteQueue(asyncio.get_running_loop()),
             on_server_ending=self._note_ending,
         )
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from roost import PubSub
-from roost.asgi.run import Run
+from roost.asgi.lifecycle.run import Run
 from tests.channels.scenes import ticks
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from roost import WebSocket
+from roost.asgi.transports.websocket import WebSocketTransport
 from roost.asgi.types import Event
-from roost.asgi.websocket import WebSocketTransport
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
 from tests.asgi.echo import EchoChannel, connect

@@ -205,7 +205,7 @@ def test_a_timer_that_rang_is_forgotten():
                 room.channel.send_after(1.0, "tick")
                 await asyncio.sleep(2)
 
-            belongings = room.channel._runner._belongings
+            belongings = room.channel._runner._resources
             assert belongings is not None
             assert not belongings._timers
 

@@ -6,7 +6,7 @@ import resource
 from typing import Any
 
 from roost import Channel, ConnectInfo, Endpoint, Socket
-from roost.asgi.extension import EXTENSION
+from roost.asgi.transports.extension import EXTENSION
 
 
 class InfoChannel(Channel):

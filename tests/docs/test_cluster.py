@@ -19,7 +19,7 @@ from roost.pubsub.nats import adapter as nats
 from roost.pubsub.redis import RedisAdapter
 from roost.pubsub.urls import adapter_for
 from roost.pubsub.zenoh import adapter as zenoh
-from roost.pubsub.zenoh import company, settings
+from roost.pubsub.zenoh import discovery, settings
 from roost.testing import ChannelCase
 from roost.tracker.members import SUSPECT_HEARTBEATS
 from roost.tracker.options import ReplicationOptions
@@ -183,14 +183,14 @@ def test_periods_are_those_of_the_code():
         f"compare their numbers every {options.heartbeat_period:g} s",
         f"does not answer within {options.probe_grace:g} s",
         f"Silence of {options.down_period:g} s hides a node in any case",
-        f"looked up again every {company.CHECK_INTERVAL:g} s",
-        f"stays alone for {company.LONELY_PERIOD:g} s",
+        f"looked up again every {discovery.CHECK_INTERVAL:g} s",
+        f"stays alone for {discovery.LONELY_PERIOD:g} s",
         f"notices within {broker.CHECK_INTERVAL + broker.SILENCE_TIMEOUT:g} s",
         f"about {nats.NatsAdapter.max_asked_count} nodes at a time",
         f"{Channel.shutdown_timeout:g} s in which handlers and `terminate` may finish",
     ):
         assert said in prose, said
-    *delays, last = (f"{delay:g}" for delay in company._LOST_RETRY_DELAYS)
+    *delays, last = (f"{delay:g}" for delay in discovery._LOST_RETRY_DELAYS)
     assert f"{', '.join(delays)} and {last} s after the loss" in prose
 
 

@@ -12,7 +12,7 @@ MAX_NONCE = 2**64 - 1
 
 def renew(online: Presence) -> None:
     """What is tracked is tracked anew, under new refs; the callbacks are told of updates."""
-    owned = online._current()._owned
+    owned = online._current().owned
     tracker = owned.protocol
     origin = tracker.origin
     tracker.own.renew(OriginId(origin.name, origin.incarnation + 1, origin.nonce + 1 & MAX_NONCE))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from roost.presence import Lease
-from roost.presence.tracking import Tracking
+from roost.presence.base import TrackerBase
 
 __all__ = ["TOPIC", "somebody"]
 
 TOPIC = "room:1"
 
 
-def somebody(tracking: Tracking[Any], key: str, topic: str = TOPIC, **meta: Any) -> Lease:
+def somebody(tracking: TrackerBase[Any], key: str, topic: str = TOPIC, **meta: Any) -> Lease:
     """Track ``key`` until the lease that is returned ends."""
     lease = Lease(tracking, topic, key)
     tracking.track(lease, key, meta, topic=topic)

@@ -24,8 +24,8 @@ from roost import (
     event,
     intercept,
 )
-from roost.presence.owner import Lease
-from roost.presence.watch import Watch
+from roost.presence.following.watch import Watch
+from roost.presence.owners.owner import Lease
 from roost.tracker.meta import decode_meta
 from tests.fresh_seeds import seeds_of_commit
 from tests.models.phoenix_presence import Rules

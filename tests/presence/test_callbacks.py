@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roost import Channel, Endpoint, Join, Leave, Policy, Presence, PubSub, Socket, Update
-from roost.presence import callbacks
+from roost.presence.following import callbacks
 from roost.testing import ChannelCase
 from tests.presence.failures import FAILURES
 from tests.presence.somebody import TOPIC, somebody

@@ -22,7 +22,8 @@ from roost import (
     event,
 )
 from roost.exceptions import AlreadyTracked, NotTracked, PayloadError
-from roost.presence import Lease, grace
+from roost.presence import Lease
+from roost.presence.owners import grace
 from roost.testing import ChannelCase, JoinedCase
 from tests.models.phoenix_presence import ClientPresence
 from tests.presence.renewal import renew

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import ConfigurationError, NotStarted
-from roost.presence.last_seen import LastSeenRecorder, LastSeenStore, SqliteLastSeen
+from roost.presence.following.last_seen import LastSeenRecorder, LastSeenStore, SqliteLastSeen
 from tests.virtual_clock import run_virtually, virtually
 
 

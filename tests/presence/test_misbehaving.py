@@ -13,7 +13,8 @@ import pytest
 from roost import Join, Leave, Policy, Presence, PubSub, Update
 from roost.channels.tasks import CANCEL_TIMEOUT, STOP_TIMEOUT
 from roost.exceptions import NotStarted
-from roost.presence import Lease, Tracker, callbacks
+from roost.presence import Lease, Tracker
+from roost.presence.following import callbacks
 from roost.presence.tracker import TrackerDiff
 from roost.testing import ChannelCase
 from tests.presence.scenes import app, join, lease, told

@@ -14,7 +14,7 @@ from roost import Channel, Endpoint, Presence, PubSub, Socket, TrackJoins
 from roost.exceptions import ConfigurationError, InvalidKey, InvalidName, JoinRefused
 from roost.naming import NameLimits
 from roost.presence import SqliteLastSeen
-from roost.presence.owner import Lease
+from roost.presence.owners.owner import Lease
 from roost.testing import ChannelCase
 from tests.presence.somebody import TOPIC, somebody
 from tests.pubsub.nodes import Network

@@ -12,7 +12,7 @@ import pytest
 from roost import Channel, Endpoint, Presence, PubSub, Socket, Tracker
 from roost.exceptions import ConfigurationError
 from roost.presence.changes import Join, Leave, Update
-from roost.presence.owner import Lease
+from roost.presence.owners.owner import Lease
 from roost.testing import ChannelCase, JoinedCase
 from tests.pubsub.nodes import Network, NodeAdapter
 from tests.virtual_clock import virtually

@@ -24,7 +24,8 @@ from roost import (
     intercept,
 )
 from roost.exceptions import ConfigurationError, NotTracked
-from roost.presence import Lease, fetching
+from roost.presence import Lease
+from roost.presence.notifying import fetch as fetching
 from roost.testing import ChannelCase, JoinedCase
 from tests.presence.scenes import TOPIC, Listener, app, join, lease, told, told_of
 from tests.virtual_clock import virtually

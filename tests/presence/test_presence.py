@@ -31,7 +31,7 @@ from roost.exceptions import (
     WrongThread,
 )
 from roost.naming import RESERVED_KEYS
-from roost.presence.owner import Lease
+from roost.presence.owners.owner import Lease
 from roost.testing import ChannelCase, ClientCase, JoinedCase
 from tests.presence.scenes import told_of
 from tests.virtual_clock import run_virtually, virtually

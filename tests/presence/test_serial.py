@@ -1,4 +1,4 @@
-"""Serial: calls into the application, one after the other."""
+"""CallQueue: calls into the application, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from roost.channels.application import Failed
 from roost.channels.tasks import Tasks
-from roost.presence.serial import Serial
+from roost.presence.following.call_queue import CallQueue
 from tests.presence.failures import FAILURES
 from tests.virtual_clock import virtually
 
@@ -25,7 +25,7 @@ class Scene:
         self.done: list[str] = []
         self.errors: list[Failed] = []
         self.tasks = Tasks()
-        self.serial = Serial(
+        self.serial = CallQueue(
             self.tasks,
             self.errors.append,
             on_empty=lambda: self.done.append("empty"),

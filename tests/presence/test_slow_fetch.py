@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roost import Channel, Endpoint, Presence, Socket, event
-from roost.presence.owner import Lease
+from roost.presence.owners.owner import Lease
 from tests.fresh_seeds import seeds_of_commit
 from tests.models.phoenix_presence import Rules
 from tests.presence.phoenix_client import PhoenixClient

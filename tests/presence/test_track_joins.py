@@ -390,12 +390,12 @@ async def test_a_join_that_tracks_by_itself():
     """A key that join tracked already is left as it is, and the join goes on."""
     online = Presence()
 
-    class Tracking(Room):
+    class TrackerBase(Room):
         def join(self, topic: str, params: Any) -> None:
             online.track(self, "b1", {"own": True})
 
     async with ChannelCase(app(online)) as case:
-        alice = await case.connect(socket_of(TrackJoins(online), Tracking), {"browser_id": "b1"})
+        alice = await case.connect(socket_of(TrackJoins(online), TrackerBase), {"browser_id": "b1"})
         await alice.join(TOPIC)
 
         (meta,) = (await online.list(TOPIC))["b1"]["metas"]

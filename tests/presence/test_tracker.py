@@ -63,7 +63,7 @@ def mail(jobs: Tracker, key: str, n: int, topic: str = TOPIC) -> Lease:
     return somebody(jobs, key, topic, n=n)
 
 
-# Tracking.
+# TrackerBase.
 
 
 @virtually
@@ -236,7 +236,7 @@ async def test_a_lease_tracks_for_the_duration_of_a_block():
 
 @virtually
 async def test_who_has_ended_leaves_at_once():
-    """Tracking for an owner that has ended is accepted, and undone with its own diff."""
+    """TrackerBase for an owner that has ended is accepted, and undone with its own diff."""
     async with Jobs().running(PubSub()) as jobs:
         done = asyncio.ensure_future(asyncio.sleep(0))
         await done

@@ -15,9 +15,9 @@ import pytest
 from roost import Join, Leave, Policy, Presence, PubSub, Snapshot, Update
 from roost.exceptions import InvalidKey, NotStarted, WrongThread
 from roost.presence import Lease, Watch
-from roost.presence import watch as watch_module
 from roost.presence.changes import Change
-from roost.presence.watch import Watches
+from roost.presence.following import watch as watch_module
+from roost.presence.following.watch import Watches
 from tests.presence.scenes import TOPIC, lease
 from tests.virtual_clock import run_virtually, virtually
 

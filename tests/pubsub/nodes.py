@@ -40,7 +40,7 @@ class NodeAdapter:
         self.link = key or node_name
         self.reaches_others = True
         self.is_attached = True
-        self.is_lonely = False
+        self.is_isolated = False
         self.free_size = 1 << 20
         self.max_size: int | None = None
         self.counters: Counter[str] = Counter()

@@ -83,37 +83,37 @@ def test_after_an_outage_others_are_given_time():
     assert ask(neighbours, 100.0 + SETTLING_PERIOD) == ["a1", "b1"]
 
 
-def is_lonely(neighbours: Neighbours, *counts: tuple[int | None, float]) -> bool:
+def is_isolated(neighbours: Neighbours, *counts: tuple[int | None, float]) -> bool:
     """Whether it is, after the engine counted these others at these times."""
     for count, now in counts:
         neighbours.counted(count, now)
-    return neighbours.is_lonely
+    return neighbours.is_isolated
 
 
 def test_others_that_are_not_heard_make_lonely():
     """If others are subscribed for a while, and nothing of them is understood, that is said."""
     neighbours = Neighbours(Told())
 
-    assert not is_lonely(neighbours, (2, 0.0))
-    assert is_lonely(neighbours, (1, LONELY_PERIOD))
+    assert not is_isolated(neighbours, (2, 0.0))
+    assert is_isolated(neighbours, (1, LONELY_PERIOD))
 
     neighbours.heard("alice", "a1", LONELY_PERIOD)
-    assert not is_lonely(neighbours, (1, LONELY_PERIOD + 1))
+    assert not is_isolated(neighbours, (1, LONELY_PERIOD + 1))
 
 
 def test_nobody_else_makes_not_lonely():
     """Where nobody else is subscribed, or the engine does not say, nobody is missed."""
     late = LONELY_PERIOD + 1
 
-    assert not is_lonely(Neighbours(Told()), (1, 0.0), (0, 1.0), (1, 2.0), (1, late))
-    assert not is_lonely(Neighbours(Told()), (None, 0.0), (None, late))
+    assert not is_isolated(Neighbours(Told()), (1, 0.0), (0, 1.0), (1, 2.0), (1, late))
+    assert not is_isolated(Neighbours(Told()), (None, 0.0), (None, late))
 
 
 def test_a_new_attachment_begins_anew():
     """What was counted through the last one is no longer so."""
     neighbours = Neighbours(Told())
-    assert is_lonely(neighbours, (1, 0.0), (1, LONELY_PERIOD))
+    assert is_isolated(neighbours, (1, 0.0), (1, LONELY_PERIOD))
 
     neighbours.attached(LONELY_PERIOD + 1)
 
-    assert not is_lonely(neighbours)
+    assert not is_isolated(neighbours)

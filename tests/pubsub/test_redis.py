@@ -121,10 +121,10 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
             client.pubsub() as stranger,
         ):
             await stranger.subscribe("suite:all")
-            await until(lambda: a.adapter.is_lonely)
+            await until(lambda: a.adapter.is_isolated)
 
             await stranger.unsubscribe()
-            await until(lambda: not a.adapter.is_lonely)
+            await until(lambda: not a.adapter.is_isolated)
 
     async def test_what_a_cut_left_of_a_node_is_nobody_else(
         self, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +139,7 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
             await dead.subscribe("suite:all", "suite:node:alice", "suite:link:old")
             await self.is_checked(engine, 3)
 
-            assert not a.adapter.is_lonely
+            assert not a.adapter.is_isolated
 
     async def is_checked(self, engine: RedisEngine, count: int) -> None:
         """Nodes have asked the server so often for a sign of life."""

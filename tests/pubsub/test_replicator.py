@@ -14,7 +14,7 @@ from roost import Endpoint, Presence, PubSub
 from roost.crdt.entry import Entry
 from roost.exceptions import ConfigurationError
 from roost.presence import Lease
-from roost.presence.owned import OwnedTracker
+from roost.presence.owners.owned_tracker import OwnedTracker
 from roost.pubsub import replicator
 from roost.tracker.messages import Heartbeat, TrackerMessage, encode_message
 from roost.tracker.protocol import TrackerEvent

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.pubsub.zenoh import ZenohAdapter, company, linger, watch
+from roost.pubsub.zenoh import ZenohAdapter, discovery, linger, watch
 from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.settings import LEASE_PERIOD, Address, parse_zenoh_url
 from tests.engines import free_port
@@ -330,8 +330,8 @@ async def test_new_addresses_of_a_seed_are_found(
         return [one for each in given for one in ([each] if each.is_number else addresses)], []
 
     monkeypatch.setattr("roost.pubsub.zenoh.adapter.resolve", resolve)
-    monkeypatch.setattr("roost.pubsub.zenoh.company.resolve", resolve)
-    monkeypatch.setattr("roost.pubsub.zenoh.company.CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr("roost.pubsub.zenoh.discovery.resolve", resolve)
+    monkeypatch.setattr("roost.pubsub.zenoh.discovery.CHECK_INTERVAL", 0.1)
     a = await cluster.node("a", "zenoh://app.test?listen=127.0.0.1:0")
     b = await cluster.node("b", f"zenoh://?listen=127.0.0.2:{port}")
     c = await cluster.node("c", f"zenoh://127.0.0.2:{port}?listen=127.0.0.1:0")
@@ -460,13 +460,13 @@ def test_a_name_is_made_for_each_process():
     assert names[0] != names[1]
 
 
-# Company and admission.
+# Discovery and admission.
 
 
 @pytest.fixture
 def is_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(company, "CHECK_INTERVAL", 0.1)
-    monkeypatch.setattr(company, "LONELY_PERIOD", 0.3)
+    monkeypatch.setattr(discovery, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(discovery, "LONELY_PERIOD", 0.3)
 
 
 @pytest.mark.usefixtures("is_hasty")
@@ -475,12 +475,12 @@ async def test_a_node_says_that_it_is_alone(
 ):
     """Who expects others and has found nobody says so once, with what to check, and in health."""
     a = await cluster.node("a", f"{url}?listen=127.0.0.1:0")
-    assert not a.adapter.is_lonely
+    assert not a.adapter.is_isolated
 
-    await until(lambda: a.adapter.is_lonely and caplog.records)
+    await until(lambda: a.adapter.is_isolated and caplog.records)
     await cluster.node("seed")
 
-    await until(lambda: a.sees("seed") and not a.adapter.is_lonely)
+    await until(lambda: a.sees("seed") and not a.adapter.is_isolated)
     [warning] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     assert warning.startswith(f"{url}: alone")
     assert "is a node listening there?" in warning
@@ -493,7 +493,7 @@ async def test_the_first_seed_is_not_lonely(cluster: Cluster, port: int):
 
     await asyncio.sleep(0.6)  # twice as long as it takes the lonely to say so
 
-    assert not a.adapter.is_lonely
+    assert not a.adapter.is_isolated
 
 
 @pytest.mark.usefixtures("is_hasty")
@@ -507,7 +507,7 @@ async def test_credentials_decide_who_joins(
     stranger = await cluster.node("stranger", f"zenoh://{at}")
     liar = await cluster.node("liar", f"zenoh://alice:gu3ss@{at}")
 
-    await until(lambda: liar.adapter.is_lonely and stranger.adapter.is_lonely)
+    await until(lambda: liar.adapter.is_isolated and stranger.adapter.is_isolated)
     await until(lambda: len(caplog.records) >= 2)
 
     assert seed.sees("friend")
@@ -553,7 +553,7 @@ async def test_certificates_decide_who_joins(cluster: Cluster, port: int, certif
     stranger = await cluster.node("stranger", tls_url("theirs"))
     plain = await cluster.node("plain", f"zenoh://127.0.0.1:{port}")
     await until(lambda: a.sees("b", "c") and b.sees("a", "c") and c.sees("a", "b"))
-    await until(lambda: stranger.adapter.is_lonely and plain.adapter.is_lonely)
+    await until(lambda: stranger.adapter.is_isolated and plain.adapter.is_isolated)
 
     a.adapter.publish(b"hello")
 
@@ -632,7 +632,7 @@ async def test_no_connection_lingers(cluster: Cluster, monkeypatch: pytest.Monke
 
     That does not wait for anything else: zenoh closes a connection that is cut after 2 s.
     """
-    monkeypatch.setattr(company, "CHECK_INTERVAL", 60.0)
+    monkeypatch.setattr(discovery, "CHECK_INTERVAL", 60.0)
     found: list[int] = []
 
     def stop_and_note() -> list[int]:

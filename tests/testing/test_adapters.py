@@ -64,7 +64,7 @@ class MemoryAdapter:
     """A good adapter; each of its methods is short, so that a bug can be planted by overriding."""
 
     reaches_others = True
-    is_lonely = False
+    is_isolated = False
     max_size = None
     max_waiting_count = 1_000
 

@@ -7,7 +7,7 @@ import pytest
 from roost import PubSub
 from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
-from roost.presence.owned import OwnedTracker
+from roost.presence.owners.owned_tracker import OwnedTracker
 from roost.pubsub import LocalAdapter
 from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin
 from tests.virtual_clock import virtually

@@ -7,8 +7,7 @@ import pytest
 
 from roost.exceptions import LocalProtocolError
 from roost.strict_json import JsonEncoder
-from roost.wire.messages import Message, Reply
-from roost.wire.protocol import (
+from roost.wire.joins import (
     MAX_NOTICES,
     ConnectionProtocol,
     Deliver,
@@ -18,6 +17,7 @@ from roost.wire.protocol import (
     StopReason,
     Unrouted,
 )
+from roost.wire.messages import Message, Reply
 from roost.wire.serializers import V1Serializer, V2Serializer
 
 V1, V2 = V1Serializer(JsonEncoder()), V2Serializer(JsonEncoder())

@@ -6,8 +6,7 @@ from enum import Enum, auto
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roost.wire.messages import Message, Reply
-from roost.wire.protocol import (
+from roost.wire.joins import (
     MAX_NOTICES,
     ConnectionProtocol,
     Deliver,
@@ -16,6 +15,7 @@ from roost.wire.protocol import (
     StopChannel,
     Unrouted,
 )
+from roost.wire.messages import Message, Reply
 from tests.laws import MACHINE
 
 JOIN, LEAVE = "phx_join", "phx_leave"

@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar, TypeVarTuple, overload
 
 from roost.aliases import EMPTY, Payload
-from roost.asgi.acceptor import Acceptor, deny
+from roost.asgi.handshake.acceptor import Acceptor, deny
+from roost.asgi.handshake.origin import CheckOrigin
 from roost.asgi.health import Health, reasons
-from roost.asgi.lifespan import run_lifespan
+from roost.asgi.lifecycle.lifespan import run_lifespan
+from roost.asgi.lifecycle.run import Run
 from roost.asgi.mount import Mount
-from roost.asgi.origin import CheckOrigin
-from roost.asgi.run import Run
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
 from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
@@ -23,9 +23,9 @@ from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
 from roost.logs import Repeats, Shown
 from roost.naming import DEFAULT_LIMITS, NameLimits
+from roost.presence.base import TrackerBase
 from roost.presence.presence import Presence
 from roost.presence.tracker import Tracker
-from roost.presence.tracking import Tracking
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
@@ -114,9 +114,9 @@ class Endpoint:
         self.pubsub = pubsub or PubSub(
             encode_hook=encode_hook, name_limits=name_limits or DEFAULT_LIMITS
         )
-        self._trackings: list[Tracking[Any]] = [*trackers, *presences]
+        self._trackings: list[TrackerBase[Any]] = [*trackers, *presences]
         for tracking in self._trackings:
-            if not isinstance(tracking, Tracking):
+            if not isinstance(tracking, TrackerBase):
                 raise ConfigurationError(
                     f"{tracking!r} is no presence and no tracker: expected instances, as in "
                     "presences=[Online()]"
@@ -398,7 +398,7 @@ class Endpoint:
             "reasons": why,
             "node": replicator.node_name,
             "is_attached": adapter.is_attached,
-            "is_lonely": adapter.is_lonely,
+            "is_isolated": adapter.is_isolated,
             "has_namesake": replicator.has_namesake,
             "is_failing": replicator.is_failing,
             "alone_for": replicator.alone_for,

@@ -24,7 +24,7 @@ class Health(TypedDict):
             behind another one for more than two minutes: then with how far, and why.
         node: Name of this node; another one than it was given if two nodes have that.
         is_attached: The engine between nodes can be reached.
-        is_lonely: No other node is there although some should be.
+        is_isolated: No other node is there although some should be.
         has_namesake: Another node has the name that this one was given; one of them took another.
         is_failing: In the last minute something that was to be sent to other nodes could not be, or
             the replication failed otherwise; ``dropped`` and the log say what.
@@ -41,7 +41,7 @@ class Health(TypedDict):
     reasons: NotRequired[list[str]]
     node: NotRequired[str]
     is_attached: NotRequired[bool]
-    is_lonely: NotRequired[bool]
+    is_isolated: NotRequired[bool]
     has_namesake: NotRequired[bool]
     is_failing: NotRequired[bool]
     alone_for: NotRequired[float | None]
@@ -57,7 +57,7 @@ def reasons(replicator: Replicator, adapter: Adapter) -> list[str]:
     found = []
     if not adapter.is_attached:
         found.append("the engine between nodes cannot be reached, or not heard: see the log")
-    elif adapter.is_lonely:
+    elif adapter.is_isolated:
         found.append("no other node is heard although some should be there: see the log")
     elif lost := replicator.lost:
         found.append(

@@ -3,7 +3,7 @@
 Theory of operation. What an application defines, be it ``join``, ``fetch``, ``on_join``,
 ``connect`` or the methods of a store, is run by ``call`` as far as it is ``def``, and by ``run`` or
 ``complete`` as far as it may be ``async def``. Handlers are run by a ``Mailbox``, and callbacks by
-a ``Serial``, which use what is here. Three rules hold for all of it:
+a ``CallQueue``, which use what is here. Three rules hold for all of it:
 
 - It is contained. Whatever it raises, ``Failed`` is what comes of it, and whoever called says in
   the log what follows. Two things pass: the end of the process (``sys.exit``, Ctrl-C), as

@@ -20,8 +20,7 @@ from roost.channels.runner import ChannelRunner
 from roost.channels.socket import Socket
 from roost.exceptions import InvalidMessage, InvalidName, PayloadError
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import HEARTBEAT, JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
-from roost.wire.protocol import (
+from roost.wire.joins import (
     ConnectionProtocol,
     Deliver,
     StartChannel,
@@ -29,6 +28,7 @@ from roost.wire.protocol import (
     StopReason,
     Unrouted,
 )
+from roost.wire.messages import HEARTBEAT, JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
 __all__ = ["Connection"]

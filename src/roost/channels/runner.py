@@ -34,13 +34,13 @@ from typing import Any, Final, Protocol
 
 from roost.aliases import Params
 from roost.channels.application import Failed, call_sync, check_ran, contain
-from roost.channels.belongings import Belongings
 from roost.channels.channel import Channel, Handler, ReplyRef
 from roost.channels.channel_presence import ChannelPresence
 from roost.channels.ending import Ending
 from roost.channels.fastlane import Fastlane, Intercepted, Transport, broadcast
 from roost.channels.hub import Hub
 from roost.channels.mailbox import Mailbox, Step
+from roost.channels.resources import Resources
 from roost.exceptions import (
     ChannelClosed,
     JoinRefused,
@@ -124,11 +124,11 @@ class ChannelRunner:
     """
 
     __slots__ = (
-        "_belongings",
         "_channel_class",
         "_join",
         "_mailbox",
         "_params",
+        "_resources",
         "_state",
         "_stop_reason",
         "channel",
@@ -156,7 +156,7 @@ class ChannelRunner:
         self._state = _State.JOINING
         self._stop_reason: str | None = None
         self._mailbox = Mailbox(self, host.context, channel.max_mailbox_count)
-        self._belongings: Belongings | None = None
+        self._resources: Resources | None = None
         channel._runner = self
 
     @property
@@ -459,7 +459,7 @@ class ChannelRunner:
             raise NotJoined(self.topic)
         self.host.hub.pubsub.check_thread(what)
 
-    # Belongings.
+    # Resources.
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         try:
@@ -514,10 +514,10 @@ class ChannelRunner:
         self._check_open("add_done_callback")
         self._own().add_callback(callback)
 
-    def _own(self) -> Belongings:
-        if self._belongings is None:
-            self._belongings = Belongings(self.host.hub.pubsub)
-        return self._belongings
+    def _own(self) -> Resources:
+        if self._resources is None:
+            self._resources = Resources(self.host.hub.pubsub)
+        return self._resources
 
     def _check_open(self, what: str) -> None:
         if self._state is _State.CLOSING or self._state is _State.ENDED:
@@ -568,10 +568,10 @@ class ChannelRunner:
             else:
                 self.host.hub.pubsub.unsubscribe(self.subscription)
         tasks: set[asyncio.Task[Any]] = set()
-        if self._belongings is not None:
+        if self._resources is not None:
             log_error = partial(self._log_crash, "in a done callback")
             context = self.host.context.copy()
-            tasks = self._belongings.release(self.channel, context, log_error)
+            tasks = self._resources.release(self.channel, context, log_error)
         if handler is not None:
             tasks.add(handler)
         if is_told and was_joined and not isinstance(reason, BaseException):
@@ -603,7 +603,7 @@ class ChannelRunner:
         finally:
             # Nothing refers back to the runner now but its channel, for those who still hold that:
             # what connections leave behind is freed at once, not when the collector gets to it.
-            self.subscription = self._belongings = None
+            self.subscription = self._resources = None
             del self.channel, self._mailbox
 
     def _create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -14,7 +14,7 @@ from roost.channels.channel_presence import ChannelPresence, check_channel_prese
 from roost.channels.router import Route
 from roost.exceptions import InvalidKey
 from roost.naming import DEFAULT_LIMITS
-from roost.wire.protocol import MAX_CHANNELS
+from roost.wire.joins import MAX_CHANNELS
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
 __all__ = ["ConnectInfo", "Socket"]

@@ -2,7 +2,7 @@
 
 Hidden entries are not in an index, so reads never filter. Most keys have one entry and most owners
 track one, and a dict for each would cost more than the entry itself; so a group is the entry while
-it is alone, and a dict once it has company.
+it is alone, and a dict once there are more.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ from roost.channels import fastlane
 from roost.channels.channel import Channel
 from roost.channels.patterns import TopicPatterns
 from roost.exceptions import ConfigurationError
+from roost.presence.base import TrackerBase, topic_of
 from roost.presence.changes import Join, Leave, Update
-from roost.presence.last_seen import LastSeenStore
-from roost.presence.listing import PresenceList
-from roost.presence.owner import Owner
+from roost.presence.following.last_seen import LastSeenStore
+from roost.presence.following.watch import Watch
+from roost.presence.notifying.presence_list import PresenceList
+from roost.presence.owners.owner import Owner
 from roost.presence.policy import Policy
 from roost.presence.run import PresenceRun
-from roost.presence.tracking import Tracking, topic_of
-from roost.presence.watch import Watch
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import MAX_COUNT
@@ -29,7 +29,7 @@ __all__ = ["Presence"]
 _DEFAULT = Policy()
 
 
-class Presence(Tracking[PresenceRun]):
+class Presence(TrackerBase[PresenceRun]):
     """Who is in which topic, with how many connections, and what is known of each.
 
     Give an instance to ``Endpoint(presences=[…])``; then every subscriber of a topic is told of its
@@ -206,7 +206,7 @@ class Presence(Tracking[PresenceRun]):
         """
         run = self._here("hide")
         limits = run.pubsub.name_limits
-        return run.hide(owner, topic_of(owner, topic, limits), limits.key(key))
+        return run.owned.hide(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def show(self, owner: Owner, key: str | int, *, topic: str | None = None) -> str:
         """Put a hidden presence into the lists and counts, for which it joins; return its ref.
@@ -247,7 +247,7 @@ class Presence(Tracking[PresenceRun]):
         """
         run = self._here("enter")
         name = run.pubsub.name_limits.key(key)
-        if not run.tracks(channel, channel.topic, name):
+        if not run.owned.tracks(channel, channel.topic, name):
             self.track(channel, name, meta, hidden=hidden)
         return await run.push_list(channel)
 

@@ -13,34 +13,32 @@ import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from roost.aliases import EMPTY, Meta, Presences
 from roost.channels.application import Failed, call, call_sync, close, name_of
 from roost.channels.channel import Channel
 from roost.channels.tasks import Tasks
 from roost.exceptions import ChannelClosed, ConfigurationError, NotJoined, NotTracked, TopicFull
-from roost.presence.announcer import Announcer
-from roost.presence.callbacks import Callbacks
 from roost.presence.changes import change_of
-from roost.presence.fetching import Fetcher
-from roost.presence.holding import NOTHING, holding_of
-from roost.presence.last_seen import LastSeenRecorder
-from roost.presence.listing import PresenceList
-from roost.presence.metas import MetasHandler
-from roost.presence.owned import OwnedTracker
-from roost.presence.owner import Owner
+from roost.presence.definition import PresenceDefinition
+from roost.presence.following.callbacks import Callbacks
+from roost.presence.following.handle_metas import MetasHandler
+from roost.presence.following.last_seen import LastSeenRecorder
+from roost.presence.following.watch import Watch, Watches
+from roost.presence.notifying.announcer import Announcer
+from roost.presence.notifying.fetch import Fetcher
+from roost.presence.notifying.holding import NOTHING, holding_of
+from roost.presence.notifying.presence_list import PresenceList
+from roost.presence.owners.owned_tracker import OwnedTracker
+from roost.presence.owners.owner import Owner
 from roost.presence.policy import Policy
-from roost.presence.watch import Watch, Watches
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.protocol import TrackerEvent, Updated
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
 from roost.wire.presence import decode_grouped, encode_count
-
-if TYPE_CHECKING:
-    from roost.presence.presence import Presence
 
 __all__ = ["PresenceRun"]
 
@@ -56,12 +54,13 @@ class PresenceRun:
         presence: Its options, and what the application defines.
         pubsub: Running.
         is_bare: Nothing is fetched.
+        owned: What this node tracks, by owners.
         tracker: To be read.
         metas: Calls ``handle_metas``; None if there is none.
     """
 
-    def __init__(self, presence: Presence, pubsub: PubSub) -> None:
-        defined = type(presence).defines
+    def __init__(self, presence: PresenceDefinition, pubsub: PubSub) -> None:
+        defined = presence.defines
         self.presence = presence
         self.pubsub = pubsub
         self.is_bare = not defined("fetch")
@@ -69,8 +68,8 @@ class PresenceRun:
         # What is done for several, or for other nodes, is done in nobody's context.
         self._context = contextvars.copy_context()
         self._tasks = Tasks(self._context)
-        self._owned = OwnedTracker(pubsub, presence.name, self._changed, self._grace_of)
-        self.tracker = self._owned.protocol
+        self.owned = OwnedTracker(pubsub, presence.name, self._changed, self._grace_of)
+        self.tracker = self.owned.protocol
         self.fetcher = Fetcher(
             presence, pubsub.encoder, self._tasks, self._context, pubsub.name_limits
         )
@@ -86,16 +85,16 @@ class PresenceRun:
             self._callbacks = Callbacks(presence, self._tasks, self._context, pubsub.counters)
 
     @classmethod
-    async def start(cls, presence: Presence, pubsub: PubSub) -> Self:
+    async def start(cls, presence: PresenceDefinition, pubsub: PubSub) -> Self:
         run = cls(presence, pubsub)
         try:
             if run.metas is not None:
                 await run.metas.start()
             if run._last_seen is not None:
                 await run._last_seen.start()
-            run._owned.start()
+            run.owned.start()
         except BaseException:
-            run._owned.stop()
+            run.owned.stop()
             if run._last_seen is not None:
                 await run._last_seen.stop()
             raise
@@ -109,32 +108,23 @@ class PresenceRun:
             self._check_room(policy, topic, key)
         if not policy.keep_metas:
             meta = EMPTY
-        return self._owned.track(owner, topic, key, meta, hidden=hidden)
-
-    def untrack(self, owner: Owner, topic: str, key: str) -> None:
-        self._owned.untrack(owner, topic, key)
+        return self.owned.track(owner, topic, key, meta, hidden=hidden)
 
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str:
         if self._policy(topic).keep_metas:
-            return self._owned.update(owner, topic, key, meta)
-        entry = self._owned.tracked(owner, topic, key)
+            return self.owned.update(owner, topic, key, meta)
+        entry = self.owned.tracked(owner, topic, key)
         if entry is None:
             raise NotTracked(topic, key)
         return entry.ref  # there is no meta to replace
 
-    def hide(self, owner: Owner, topic: str, key: str) -> str:
-        return self._owned.hide(owner, topic, key)
-
     def show(self, owner: Owner, topic: str, key: str) -> str:
-        entry = self._owned.tracked(owner, topic, key)
+        entry = self.owned.tracked(owner, topic, key)
         if entry is not None and entry.hidden:
             self._check_room(self._policy(topic, is_asked_for=True), topic, key)
-        return self._owned.show(owner, topic, key)
-
-    def tracks(self, owner: Owner, topic: str, key: str) -> bool:
-        return self._owned.tracks(owner, topic, key)
+        return self.owned.show(owner, topic, key)
 
     def _check_room(self, policy: Policy, topic: str, key: str) -> None:
         """Raise if ``key`` would be one member too many."""
@@ -378,7 +368,7 @@ class PresenceRun:
         for announcer in self._announcers.values():
             announcer.stop()
         self._announcers.clear()
-        self._owned.stop()
+        self.owned.stop()
         self._watches.stop()
         if self._callbacks is not None:
             self._callbacks.stop()

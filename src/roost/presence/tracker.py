@@ -14,10 +14,10 @@ from roost.channels.application import Failed
 from roost.channels.tasks import Tasks
 from roost.crdt.entry import Entry
 from roost.logs import Repeats
-from roost.presence.owned import OwnedTracker
-from roost.presence.owner import Owner
-from roost.presence.serial import Serial
-from roost.presence.tracking import Tracking, topic_of
+from roost.presence.base import TrackerBase, topic_of
+from roost.presence.following.call_queue import CallQueue
+from roost.presence.owners.owned_tracker import OwnedTracker
+from roost.presence.owners.owner import Owner
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.meta import decode_meta
@@ -33,7 +33,7 @@ TrackerDiff: TypeAlias = dict[str, tuple[list[tuple[str, Meta]], list[tuple[str,
 """Topic → (joins, leaves), each a list of (key, meta)."""
 
 
-class Tracker(Tracking["TrackerRun"]):
+class Tracker(TrackerBase["TrackerRun"]):
     """Who does what where, for server code: jobs, devices, workers, documents that are open.
 
     It is what a ``Presence`` is made of, without broadcasts: subclass it, say in ``handle_diff``
@@ -137,12 +137,11 @@ class TrackerRun:
         self.loop = asyncio.get_running_loop()
         self.owned = OwnedTracker(pubsub, tracker.name, self._changed)
         self.track = self.owned.track
-        self.untrack = self.owned.untrack
         self.update = self.owned.update
         self._tracker = tracker
         self._context = contextvars.copy_context()
         self._tasks = Tasks(self._context)
-        self._calls = Serial(self._tasks, self._log, max_count=MAX_WAITING)
+        self._calls = CallQueue(self._tasks, self._log, max_count=MAX_WAITING)
         self._dropped = Repeats()
         self._subscriptions: dict[str, Subscription] = {}
         self.owned.start()

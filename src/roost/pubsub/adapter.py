@@ -70,7 +70,7 @@ class Adapter(Protocol):
         ...
 
     @property
-    def is_lonely(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether nobody is there although somebody should be; False if that cannot be known."""
         ...
 

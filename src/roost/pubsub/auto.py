@@ -8,7 +8,7 @@ from collections.abc import Callable
 from roost.exceptions import ConfigurationError
 from roost.pubsub.adapter import Adapter, LinkEvents
 from roost.pubsub.local import LocalAdapter
-from roost.pubsub.names import NodeName
+from roost.pubsub.node_names import NodeName
 from roost.pubsub.siblings import SiblingGroup, sibling_group
 from roost.pubsub.zenoh import ZenohAdapter
 from roost.pubsub.zenoh.engine import is_installed
@@ -69,9 +69,9 @@ class AutoAdapter:
         return self.chosen.max_size
 
     @property
-    def is_lonely(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether siblings are there that can't be reached."""
-        return self.chosen.is_lonely
+        return self.chosen.is_isolated
 
     @property
     def counters(self) -> Counter[str]:

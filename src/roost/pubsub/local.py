@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from roost.pubsub.adapter import LinkEvents
-from roost.pubsub.names import NodeName
+from roost.pubsub.node_names import NodeName
 
 __all__ = ["LocalAdapter"]
 
@@ -23,7 +23,7 @@ class LocalAdapter:
         self.link = ""
         self.reaches_others = False
         self.is_attached = True
-        self.is_lonely = False
+        self.is_isolated = False
         self.free_size = 0
         self.max_size: int | None = None
         self.counters: Counter[str] = Counter()

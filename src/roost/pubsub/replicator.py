@@ -452,7 +452,7 @@ class Replicator:
 
     def _say_alone(self) -> None:
         """Nobody was heard since the start: legal, but not what an engine is there for."""
-        if not self._has_met and not self._adapter.is_lonely:  # then the adapter says why
+        if not self._has_met and not self._adapter.is_isolated:  # then the adapter says why
             logger.warning(
                 "no other node was heard in the %g s since the start: if there are any, do they "
                 "have the same URL and namespace?",

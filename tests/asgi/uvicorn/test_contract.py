@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from roost.asgi.extension import EXTENSION
+from roost.asgi.transports.extension import EXTENSION
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
 from tests import servers
 from tests.rfc6455.wire import PING, PONG, TEXT, frame, handshake, open_tcp, open_wire

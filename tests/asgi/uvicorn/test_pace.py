@@ -2,7 +2,7 @@
 
 import asyncio
 
-from roost.asgi.transport import TURN_COUNT
+from roost.asgi.transports.bounded import TURN_COUNT
 from roost.asgi.uvicorn.pace import SLICE_SIZE, PacedProtocol
 
 FRAME_SIZE = 16  # bytes: what the reader below takes for a frame

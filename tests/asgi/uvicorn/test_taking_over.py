@@ -10,7 +10,7 @@ import pytest
 
 from roost import Channel, Endpoint, Mount, Socket, WebSocket, event
 from roost.asgi import Drainer
-from roost.asgi.extension import TakenWebSocket, take_from
+from roost.asgi.transports.extension import TakenWebSocket, take_from
 from roost.asgi.types import Receive, Scope, Send
 from roost.asgi.uvicorn import Protocol
 from roost.wire.frame import Frame

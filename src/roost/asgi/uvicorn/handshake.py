@@ -19,7 +19,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request
 
 from roost.asgi.access_log import mask_query
-from roost.asgi.extension import EXTENSION, Receiver, TakenWebSocket
+from roost.asgi.transports.extension import EXTENSION, Receiver, TakenWebSocket
 from roost.asgi.types import Scope
 
 __all__ = ["access_line", "extensions", "make_scope"]

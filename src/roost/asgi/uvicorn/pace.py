@@ -12,7 +12,7 @@ import asyncio
 from abc import abstractmethod
 from typing import Final, cast
 
-from roost.asgi.transport import CLOSE_TIMEOUT, TURN_COUNT
+from roost.asgi.transports.bounded import CLOSE_TIMEOUT, TURN_COUNT
 
 __all__ = ["PacedProtocol"]
 

@@ -37,7 +37,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from roost.asgi.extension import Receiver, TakenWebSocket
+from roost.asgi.transports.extension import Receiver, TakenWebSocket
 from roost.asgi.uvicorn.application import Application
 from roost.asgi.uvicorn.handshake import extensions, make_scope
 from roost.asgi.uvicorn.keepalive import Keepalive

@@ -32,7 +32,7 @@ from roost.pubsub.broker.frames import Hello, Messages, Piece, decode_frame, enc
 from roost.pubsub.broker.joiner import MAX_MESSAGE_SIZE, Joiner
 from roost.pubsub.broker.neighbours import Neighbours
 from roost.pubsub.broker.outbox import Address, Outbox
-from roost.pubsub.names import NodeName
+from roost.pubsub.node_names import NodeName
 
 __all__ = ["BrokerAdapter", "Connection", "ConnectionLost", "SlowConsumer"]
 
@@ -166,9 +166,9 @@ class BrokerAdapter(ABC):
         return None if self._run is None else self._run.max_size
 
     @property
-    def is_lonely(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether others have been subscribed for 10 s, and none of them was heard."""
-        return self._run is not None and self._run.neighbours.is_lonely
+        return self._run is not None and self._run.neighbours.is_isolated
 
     async def start(self, deliver: Callable[[bytes], None], links: LinkEvents) -> None:
         """Attach to the engine; from now on call ``deliver`` on the loop for each message.

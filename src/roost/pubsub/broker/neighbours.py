@@ -27,13 +27,13 @@ class Neighbours:
         self._heard_at: dict[str, float] = {}
         self._attached_at = 0.0
         self._strangers_since: float | None = None
-        self.is_lonely = False
+        self.is_isolated = False
 
     def attached(self, now: float) -> None:
         """We are attached to the engine, for the first time or again."""
         self._attached_at = now
         self._strangers_since = None
-        self.is_lonely = False
+        self.is_isolated = False
 
     def heard(self, node_name: str, link: str, now: float) -> None:
         """Something came from this link."""
@@ -53,7 +53,7 @@ class Neighbours:
         elif self._strangers_since is None:
             self._strangers_since = now
         since = self._strangers_since
-        self.is_lonely = since is not None and now - since >= LONELY_PERIOD
+        self.is_isolated = since is not None and now - since >= LONELY_PERIOD
 
     def gone(self, link: str) -> None:
         """The engine knows this link no more."""

@@ -12,7 +12,7 @@ all died, see the same; whoever weighs the links has to consider how many went d
 nobody is our own fault then.
 
 What does what, from the bottom: ``settings`` reads URLs, ``watch`` looks after connections,
-``engine`` has the sessions, ``traffic`` the queues, ``company`` looks for others, ``siblings``
+``engine`` has the sessions, ``traffic`` the queues, ``discovery`` looks for others, ``siblings``
 finds those of this machine. Here they are put together, for one run after the other.
 """
 
@@ -29,9 +29,9 @@ from urllib.parse import unquote
 
 from roost.naming import is_short
 from roost.pubsub.adapter import LinkEvents
-from roost.pubsub.names import NodeName
+from roost.pubsub.node_names import NodeName
 from roost.pubsub.siblings import Announcement, SiblingGroup, sibling_group
-from roost.pubsub.zenoh.company import Company, is_own_address, resolve
+from roost.pubsub.zenoh.discovery import Discovery, is_own_address, resolve
 from roost.pubsub.zenoh.engine import PortTaken, ZenohSession, check_zenoh, introduce
 from roost.pubsub.zenoh.linger import lingering_count
 from roost.pubsub.zenoh.listening import (
@@ -109,9 +109,9 @@ class ZenohAdapter:
         return run is not None and run.session.is_open and not run.is_held_up
 
     @property
-    def is_lonely(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether nobody has been there for 10 s, though seeds or siblings are expected."""
-        return self._run is not None and self._run.company.is_lonely
+        return self._run is not None and self._run.discovery.is_isolated
 
     @property
     def free_size(self) -> int:
@@ -164,17 +164,17 @@ class _Run:
         session: ZenohSession,
         inbox: Inbox,
         outbox: Outbox,
-        company: Company,
+        discovery: Discovery,
         announcement: Announcement | None,
     ) -> None:
         self.session = session
         self.inbox = inbox
         self.outbox = outbox
-        self.company = company
+        self.discovery = discovery
         self.announcement = announcement
         self.is_held_up = False
         self._pid = os.getpid()
-        self._keeper = asyncio.create_task(company.keep(), name="roost-zenoh-company")
+        self._keeper = asyncio.create_task(discovery.keep(), name="roost-zenoh-discovery")
 
     async def close(self) -> None:
         self._keeper.cancel()
@@ -240,11 +240,11 @@ async def _open(
         name = unquote(key)
         if is_up and other not in links and is_short(name) and is_short(other):
             links[other] = name
-            company.link_up(other)
+            discovery.link_up(other)
             link_events.link_up(links[other], other)
         elif not is_up and other in links:
             del links[other]
-            company.link_down(other)
+            discovery.link_down(other)
             link_events.link_down(other)
 
     def on_held_up(is_held_up: bool) -> None:
@@ -286,7 +286,7 @@ async def _open(
     async def peers() -> list[str]:
         return await in_thread(session.peers)  # while zenoh ends a link it may wait for seconds
 
-    company = Company(
+    discovery = Discovery(
         settings,
         own_ports=ports,
         endpoints=connect,
@@ -310,5 +310,5 @@ async def _open(
     )
     outbox = Outbox(session.send, adapter.counters, **bounds)
     outbox.start()
-    run = _Run(session, inbox, outbox, company, announcement)
+    run = _Run(session, inbox, outbox, discovery, announcement)
     return run

@@ -18,14 +18,14 @@ from functools import partial
 from typing import Final
 
 from roost.asgi.mount import WebSocket
-from roost.asgi.sending import close_websocket, means_gone
-from roost.asgi.transport import (
+from roost.asgi.transports.bounded import (
     BURST_FACTOR,
     CLOSE_TIMEOUT,
     INTERNAL_ERROR,
     TURN_COUNT,
-    ServerTransport,
+    BoundedTransport,
 )
+from roost.asgi.transports.closing import close_websocket, means_gone
 from roost.asgi.types import Receive, Send
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
@@ -37,7 +37,7 @@ logger = logging.getLogger("roost.asgi")
 DISCONNECT_TIMEOUT: Final = 1.0  # seconds for a server to say that a client is gone
 
 
-class WebSocketTransport(ServerTransport):
+class WebSocketTransport(BoundedTransport):
     """One WebSocket, accepted.
 
     Args:
@@ -63,7 +63,7 @@ class WebSocketTransport(ServerTransport):
         send: Send,
         options: WebSocket,
         counters: Counter[str],
-        on_end: Callable[[ServerTransport], object],
+        on_end: Callable[[BoundedTransport], object],
     ) -> None:
         super().__init__(options, counters, on_end)
         self._receive_event = receive

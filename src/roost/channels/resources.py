@@ -11,10 +11,10 @@ from roost.channels.application import Failed, call
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
 
-__all__ = ["Belongings"]
+__all__ = ["Resources"]
 
 
-class Belongings:
+class Resources:
     """The things of one channel; made when it gets the first.
 
     Args:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-__all__ = ["Outbox"]
+__all__ = ["WriteQueue"]
 
 logger = logging.getLogger("roost.asgi")
 
@@ -21,7 +21,7 @@ class _Writer(Protocol):
     def flush(self) -> None: ...
 
 
-class Outbox:
+class WriteQueue:
     """The connections of one loop that have something to write.
 
     Args:

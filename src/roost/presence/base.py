@@ -14,11 +14,12 @@ from roost.channels.channel import Channel
 from roost.channels.tasks import asking, to_the_end
 from roost.exceptions import ConfigurationError, NotStarted
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name
-from roost.presence.owner import Lease, Owner
+from roost.presence.owners.owned_tracker import OwnedTracker
+from roost.presence.owners.owner import Lease, Owner
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
 
-__all__ = ["Tracking", "topic_of"]
+__all__ = ["TrackerBase", "topic_of"]
 
 
 class TrackingRun(Protocol):
@@ -28,8 +29,9 @@ class TrackingRun(Protocol):
     def pubsub(self) -> PubSub: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def owned(self) -> OwnedTracker: ...
     def track(self, owner: Owner, topic: str, key: str, meta: Meta) -> str: ...
-    def untrack(self, owner: Owner, topic: str, key: str) -> None: ...
     def update(
         self, owner: Owner, topic: str, key: str, meta: Meta | Callable[[dict[str, Any]], Meta]
     ) -> str: ...
@@ -45,7 +47,7 @@ class TrackingRun(Protocol):
 Run = TypeVar("Run", bound=TrackingRun)
 
 
-class Tracking(ABC, Generic[Run]):
+class TrackerBase(ABC, Generic[Run]):
     """Track presences for owners while an endpoint, or whoever else started it, runs.
 
     Args:
@@ -99,7 +101,7 @@ class Tracking(ABC, Generic[Run]):
         """Let a presence leave; nothing happens if there is none."""
         run = self._here("untrack")
         limits = run.pubsub.name_limits
-        run.untrack(owner, topic_of(owner, topic, limits), limits.key(key))
+        run.owned.untrack(owner, topic_of(owner, topic, limits), limits.key(key))
 
     def update(
         self,
@@ -159,7 +161,7 @@ class Tracking(ABC, Generic[Run]):
                 neither text nor an integer.
 
         Example:
-            >>> Tracking.check_key(7)
+            >>> TrackerBase.check_key(7)
             '7'
         """
         return limits.key(key)

@@ -15,13 +15,11 @@ import contextvars
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roost.aliases import Presences
 from roost.channels.application import Failed, run
-
-if TYPE_CHECKING:
-    from roost.presence.presence import Presence
+from roost.presence.definition import PresenceDefinition
 
 __all__ = ["MetasHandler"]
 
@@ -36,7 +34,7 @@ class MetasHandler:
         context: That of the run, in copies of which it is called.
     """
 
-    def __init__(self, presence: Presence, context: contextvars.Context) -> None:
+    def __init__(self, presence: PresenceDefinition, context: contextvars.Context) -> None:
         self._presence = presence
         self._context = context
         self._lock = asyncio.Lock()  # the state goes from call to call, whatever the topic

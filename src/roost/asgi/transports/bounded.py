@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from roost.asgi.drain import RESTART
+from roost.asgi.lifecycle.shutdown import RESTART
 from roost.asgi.mount import WebSocket
 from roost.channels.connection import Connection
 from roost.exceptions import InvalidMessage
 from roost.wire.frame import Frame
 
-__all__ = ["BURST_FACTOR", "CLOSE_TIMEOUT", "INTERNAL_ERROR", "TURN_COUNT", "ServerTransport"]
+__all__ = ["BURST_FACTOR", "CLOSE_TIMEOUT", "INTERNAL_ERROR", "TURN_COUNT", "BoundedTransport"]
 
 logger = logging.getLogger("roost.asgi")
 
@@ -35,7 +35,7 @@ TURN_COUNT: Final = 100  # frames of one client before others get their turn
 CLOSE_TIMEOUT: Final = 10.0  # seconds for the closing handshake before the connection is dropped
 
 
-class ServerTransport(ABC):
+class BoundedTransport(ABC):
     """One WebSocket, accepted.
 
     Args:
@@ -63,7 +63,7 @@ class ServerTransport(ABC):
         self,
         options: WebSocket,
         counters: Counter[str],
-        on_end: Callable[[ServerTransport], object],
+        on_end: Callable[[BoundedTransport], object],
     ) -> None:
         self._options = options
         self._counters = counters

@@ -14,24 +14,24 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from roost.asgi.drain import RESTART
-from roost.asgi.extension import take_from
-from roost.asgi.handshake import (
+from roost.asgi.handshake.origin import CheckOrigin, OriginPolicy, header
+from roost.asgi.handshake.query import parse_query
+from roost.asgi.handshake.request import (
     choose_subprotocol,
     connect_info,
     peer,
     split_auth_token,
     without_tokens,
 )
+from roost.asgi.lifecycle.run import Run
+from roost.asgi.lifecycle.shutdown import RESTART
 from roost.asgi.mount import Mount, PathPattern, WebSocket
-from roost.asgi.origin import CheckOrigin, OriginPolicy, header
-from roost.asgi.query import parse_query
-from roost.asgi.raw import RawTransport
-from roost.asgi.run import Run
-from roost.asgi.sending import close_websocket
-from roost.asgi.transport import ServerTransport
+from roost.asgi.transports.bounded import BoundedTransport
+from roost.asgi.transports.closing import close_websocket
+from roost.asgi.transports.extension import take_from
+from roost.asgi.transports.raw import RawTransport
+from roost.asgi.transports.websocket import WebSocketTransport
 from roost.asgi.types import Receive, Scope, Send
-from roost.asgi.websocket import WebSocketTransport
 from roost.channels import application
 from roost.channels.application import Contained, Failed
 from roost.channels.connection import Connection
@@ -124,14 +124,14 @@ class Acceptor:
         if run.is_ending:  # since the handshake began
             await close_websocket(send, RESTART)
             return
-        transport: ServerTransport
+        transport: BoundedTransport
         if (take := take_from(scope)) is not None:
             transport = RawTransport(
                 take,
                 self._options,
                 hub.counters,
                 run.remove,
-                outbox=run.outbox,
+                write_queue=run.write_queue,
                 on_server_ending=run.close_connections,
             )
         else:

@@ -8,8 +8,8 @@ from typing import Any
 
 from roost.aliases import Meta
 from roost.crdt.entry import Entry
-from roost.presence.grace import Lingering
-from roost.presence.owner import Owner
+from roost.presence.owners.grace import GracePeriods
+from roost.presence.owners.owner import Owner
 from roost.pubsub.pubsub import PubSub
 from roost.strict_json import decode_json
 from roost.tracker.meta import encode_meta
@@ -49,7 +49,7 @@ class OwnedTracker:
         self._last_number = NOBODY
         # What owners took over from others that ended: the entry keeps its number.
         self._taken_over: dict[Owner, dict[tuple[str, str], int]] = {}
-        self._lingering = Lingering(self._held_entry, self._grace_over)
+        self._graces = GracePeriods(self._held_entry, self._grace_over)
 
     def start(self) -> None:
         """Show what other nodes have."""
@@ -58,11 +58,11 @@ class OwnedTracker:
     # Changing.
 
     def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
-        if not hidden and self._lingering.waits(topic, key):
+        if not hidden and self._graces.waits(topic, key):
             # An encode_hook runs in here, and may do anything: what follows looks again.
             meta = decode_json(encode_meta(self._pubsub.encoder, meta))
         self._register(owner)
-        if not hidden and self._lingering.waits(topic, key) and not self.tracks(owner, topic, key):
+        if not hidden and self._graces.waits(topic, key) and not self.tracks(owner, topic, key):
             return self._return(owner, topic, key, meta)
         life, number = self._numbers[owner], self._number_of(owner, topic, key)
         ref = self.protocol.track(topic, key, meta, owner=number, hidden=hidden)
@@ -72,7 +72,7 @@ class OwnedTracker:
         return ref
 
     def _return(self, owner: Owner, topic: str, key: str, meta: Meta) -> str:
-        entry, is_right = self._lingering.take(topic, key, meta)
+        entry, is_right = self._graces.take(topic, key, meta)
         self._taken_over.setdefault(owner, {})[topic, key] = entry.owner
         return entry.ref if is_right else self.update(owner, topic, key, meta)
 
@@ -153,7 +153,7 @@ class OwnedTracker:
         for entry in self._entries_of(owner):
             grace = 0.0 if entry.hidden else self._grace_of(entry.topic)
             if grace:
-                self._lingering.add(entry, grace)
+                self._graces.add(entry, grace)
             else:
                 self.protocol.untrack(entry.topic, entry.key, owner=entry.owner)
         del self._numbers[owner]
@@ -170,6 +170,6 @@ class OwnedTracker:
     def stop(self) -> None:
         """Forget all owners, and let go of what they track."""
         self._replicator.remove(self.protocol)
-        self._lingering.stop()
+        self._graces.stop()
         self._numbers.clear()
         self._taken_over.clear()

@@ -18,28 +18,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from roost.channels.application import Contained, Failed
 from roost.crdt.entry import Entry
-from roost.presence.diffs import Bare, Fetched, MemberEncoder
-from roost.presence.holding import Subscribers
+from roost.presence.following.handle_metas import MetasHandler
+from roost.presence.notifying.diffs import Bare, Fetched, MemberEncoder
+from roost.presence.notifying.fetch import Fetcher
+from roost.presence.notifying.holding import Subscribers, SubscribersHost
+from roost.presence.notifying.presence_list import PresenceList
+from roost.presence.notifying.state_cache import StateCache
 from roost.presence.policy import Policy
-from roost.presence.state import StateCache
+from roost.pubsub.registry import Subscription
 from roost.tracker.feed import TopicFeed
-from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
+from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.wire.payload import JsonPayload
 from roost.wire.presence import decode_grouped
-
-if TYPE_CHECKING:
-    from roost.presence.run import PresenceRun
 
 __all__ = ["Announcer"]
 
 logger = logging.getLogger("roost.presence")
 
 _bare = Bare()
+
+
+class AnnouncerHost(SubscribersHost, Protocol):
+    """The presence, as far as one of its topics is concerned.
+
+    Attributes:
+        is_bare: Nothing is fetched.
+        tracker: To be read.
+        fetcher: Calls ``fetch``.
+        metas: Calls ``handle_metas``; None if there is none.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    is_bare: bool
+    tracker: TrackerProtocol
+    fetcher: Fetcher
+    metas: MetasHandler | None
+
+    async def list(self, topic: str) -> PresenceList: ...
+    def count(self, topic: str) -> JsonPayload: ...
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]: ...
+    def refresh(self, subscription: Subscription) -> None:
+        """Send a subscription the list of its topic, as soon as it is made."""
+        ...
+
+    def forget_if_empty(self, topic: str) -> None:
+        """A topic has nothing more to tell: forget it if nobody is there, or waits for a list."""
+        ...
 
 
 class Announcer:
@@ -49,7 +78,7 @@ class Announcer:
         topic: The topic.
         version: The tracker's version before the topic's first change.
         policy: What they are told.
-        run: The presence.
+        host: The presence that it belongs to.
 
     Attributes:
         is_counting: They are told counts, and hold empty lists.
@@ -60,11 +89,11 @@ class Announcer:
         "_due",
         "_feed",
         "_handled_at",
+        "_host",
         "_is_telling",
         "_listed_at",
         "_next_at",
         "_owes_state",
-        "_run",
         "_state",
         "_topic",
         "is_counting",
@@ -72,12 +101,12 @@ class Announcer:
         "subscribers",
     )
 
-    def __init__(self, topic: str, version: int, policy: Policy, run: PresenceRun) -> None:
+    def __init__(self, topic: str, version: int, policy: Policy, host: AnnouncerHost) -> None:
         self.policy = policy
         self.is_counting = policy.counts(0, is_counting=False)
         self._topic = topic
-        self._run = run
-        self._feed = TopicFeed(version, max_count=run.presence.max_diff_count)
+        self._host = host
+        self._feed = TopicFeed(version, max_count=host.presence.max_diff_count)
         self._due: asyncio.Handle | None = None
         self._next_at = 0.0  # on the loop's clock
         self._is_telling = False
@@ -85,7 +114,7 @@ class Announcer:
         self._handled_at = version  # what ``handle_metas`` holds
         self._listed_at = version  # of the last list that was handed out
         self._state: StateCache | None = None  # from the first list on
-        self.subscribers = Subscribers(topic, run, version)
+        self.subscribers = Subscribers(topic, host, version)
 
     @property
     def is_idle(self) -> bool:
@@ -124,13 +153,13 @@ class Announcer:
     def state(self) -> bytes:
         """The present state, without fetch."""
         if self._state is None:
-            self._state = StateCache(self._topic, self._run.tracker)
+            self._state = StateCache(self._topic, self._host.tracker)
         return self._state.encode()
 
     def list_made(self) -> None:
         """Somebody gets a list, which has what is pending, or a part of it."""
         if self._feed.is_pending:
-            self._listed_at = self._run.tracker.version
+            self._listed_at = self._host.tracker.version
 
     def list_ended(self) -> None:
         """Who waited for a list waits no more: it was pushed, or will not be."""
@@ -143,7 +172,7 @@ class Announcer:
         self._schedule()
 
     def _turn(self) -> None:
-        member_count = self._run.tracker.count_keys(self._topic)
+        member_count = self._host.tracker.count_keys(self._topic)
         if self.policy.counts(member_count, is_counting=self.is_counting) is self.is_counting:
             return
         self.is_counting = not self.is_counting
@@ -151,7 +180,7 @@ class Announcer:
         self.subscribers.forget_count()
         if self.is_counting:
             self._tell_count()
-            self._send_state(JsonPayload(b"{}"), self._run.tracker.version)
+            self._send_state(JsonPayload(b"{}"), self._host.tracker.version)
 
     def flush(self) -> None:
         """Tell now what is to be told; ``fetch`` may still take its time."""
@@ -161,7 +190,7 @@ class Announcer:
         if self._is_telling:
             return
         if self.is_idle:
-            self._run.forget_if_empty(self._topic)
+            self._host.forget_if_empty(self._topic)
         else:
             self._tell()
 
@@ -173,7 +202,7 @@ class Announcer:
     def _schedule(self) -> None:
         if self._due is not None or self._is_telling or self.is_idle:
             return
-        loop = self._run.loop
+        loop = self._host.loop
         if loop.time() >= self._next_at:
             self._due = loop.call_soon(self.flush)
         else:
@@ -181,55 +210,55 @@ class Announcer:
 
     def _tell(self) -> None:
         self._turn()
-        policy, run = self.policy, self._run
+        policy, host = self.policy, self._host
         period = policy.count_period if self.is_counting else policy.diff_period
-        self._next_at = run.loop.time() + period
+        self._next_at = host.loop.time() + period
         is_state = self._feed.overflowed or self._owes_state
         end = self._feed.take()
         self._owes_state = False
         if self.is_counting:
             self._tell_count()
-        if not self._lists_are_kept and run.metas is None:
+        if not self._lists_are_kept and host.metas is None:
             self._finish_telling(end)
         elif is_state:
             self._is_telling = True
-            run.spawn(self._tell_state(end))
-        elif run.is_bare and run.metas is None:
+            host.spawn(self._tell_state(end))
+        elif host.is_bare and host.metas is None:
             self._send_diff(end, _bare)
             self._finish_telling(end)
         else:
             self._is_telling = True
-            run.spawn(self._tell_diff(end))
+            host.spawn(self._tell_diff(end))
 
     @property
     def _lists_are_kept(self) -> bool:
         """Whether anybody here is to be told of a diff."""
         if self.is_counting or not self.policy.announce:
             return False
-        return bool(self._run.pubsub.subscriptions(self._topic))
+        return bool(self._host.pubsub.subscriptions(self._topic))
 
     async def _tell_diff(self, end: int) -> None:
         """Tell a diff, and then ``handle_metas``."""
-        run = self._run
+        host = self._host
         handled = self._feed.diff(self._handled_at, end)
         try:
             encode: MemberEncoder = _bare
             presences = None
-            if not run.is_bare:
+            if not host.is_bare:
                 entries = self._entries_told(end)
-                presences = await run.fetcher.diff(self._topic, entries)
+                presences = await host.fetcher.diff(self._topic, entries)
                 asked = {entry.ref for entry in entries}
-                contained = Contained(run.presence.fetch)
-                encode = Fetched(presences, asked, run.pubsub.encoder, contained)
+                contained = Contained(host.presence.fetch)
+                encode = Fetched(presences, asked, host.pubsub.encoder, contained)
         except Exception:  # whatever it is, the topic must not fall silent
             logger.exception("fetching for %r failed, its presences go out bare", self._topic)
         is_shown = self._send_diff(end, encode)
-        if run.metas is not None:
+        if host.metas is not None:
             if presences is None or not is_shown:
                 joins, leaves = decode_grouped(handled.joins), decode_grouped(handled.leaves)
             else:
-                joins, leaves = run.fetcher.sides(presences, handled)
-            await run.metas.handle_diff(self._topic, joins, leaves)
+                joins, leaves = host.fetcher.sides(presences, handled)
+            await host.metas.handle_diff(self._topic, joins, leaves)
         self._finish_telling(end)
 
     def _entries_told(self, end: int) -> Sequence[Entry]:
@@ -254,21 +283,21 @@ class Announcer:
             is_encoded = False
             lost = self.subscribers.send_diff(self._feed, end, _bare)
         for subscription in lost:
-            self._run.refresh(subscription)
+            self._host.refresh(subscription)
         return is_encoded
 
     async def _tell_state(self, end: int) -> None:
         """Instead of a diff: the state, for all."""
-        run = self._run
+        host = self._host
         try:
-            presences = await run.list(self._topic)
+            presences = await host.list(self._topic)
         except Exception:
             logger.exception("listing %r failed", self._topic)
         else:
             if self._lists_are_kept:
                 self._send_state(presences, presences.version)
-            if run.metas is not None:
-                await run.metas.handle_state(self._topic, presences.decode())
+            if host.metas is not None:
+                await host.metas.handle_state(self._topic, presences.decode())
                 self._handled_at = presences.version
         self._finish_telling(end)
 
@@ -279,7 +308,7 @@ class Announcer:
 
     def _tell_count(self) -> None:
         if self.policy.announce:
-            self.subscribers.send_count(self._run.count(self._topic))
+            self.subscribers.send_count(self._host.count(self._topic))
 
     def _finish_telling(self, end: int) -> None:
         self._is_telling = False
@@ -296,9 +325,9 @@ class Announcer:
         if not self.is_idle:
             self._schedule()
             return
-        loop = self._run.loop
+        loop = self._host.loop
         if loop.time() >= self._next_at:
-            self._run.forget_if_empty(self._topic)
-        elif not self._run.tracker.count_entries(self._topic):
+            self._host.forget_if_empty(self._topic)
+        elif not self._host.tracker.count_entries(self._topic):
             # Not yet: whoever comes before is told when the period is over.
             self._due = loop.call_at(self._next_at, self.flush)

@@ -10,20 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from roost.aliases import Presences
 from roost.channels.application import Contained, Failed, run
 from roost.channels.tasks import Tasks, until_done
 from roost.crdt.entry import Entry
 from roost.naming import NameLimits
+from roost.presence.definition import PresenceDefinition
 from roost.strict_json import JsonEncoder
 from roost.tracker.feed import Diff
 from roost.tracker.protocol import TrackerProtocol
 from roost.wire.presence import decode_grouped, encode_grouped
-
-if TYPE_CHECKING:
-    from roost.presence.presence import Presence
 
 __all__ = ["Fetcher"]
 
@@ -103,7 +101,7 @@ class Fetcher:
 
     def __init__(
         self,
-        presence: Presence,
+        presence: PresenceDefinition,
         encoder: JsonEncoder,
         tasks: Tasks,
         context: contextvars.Context,

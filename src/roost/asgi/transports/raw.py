@@ -1,7 +1,7 @@
 """WebSocket connections on a server that offers the scope extension (``extension``).
 
 Messages come by call. What is written is one list of bytes that are framed already, joined and
-handed over once per tick of the loop (``outbox``), so that replies, pushes and broadcasts keep
+handed over once per tick of the loop (``write_queue``), so that replies, pushes and broadcasts keep
 their order and cost one system call together. While the client holds a write up nothing more is
 handed over: all that waits is here, and is bounded as on plain ASGI.
 """
@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from roost.asgi.extension import Receiver, TakenWebSocket
 from roost.asgi.mount import WebSocket
-from roost.asgi.outbox import Outbox
-from roost.asgi.transport import BURST_FACTOR, ServerTransport
+from roost.asgi.transports.bounded import BURST_FACTOR, BoundedTransport
+from roost.asgi.transports.extension import Receiver, TakenWebSocket
+from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
 
@@ -24,7 +24,7 @@ __all__ = ["RawTransport"]
 WRITE_SIZE: Final = 262_144  # bytes handed over at once, at least one frame
 
 
-class RawTransport(ServerTransport):
+class RawTransport(BoundedTransport):
     """One WebSocket, accepted, to be taken over.
 
     Args:
@@ -32,25 +32,25 @@ class RawTransport(ServerTransport):
         options: Limits and timeouts.
         counters: Where disconnected slow consumers are counted.
         on_end: Called once the connection is gone.
-        outbox: Of the loop.
+        write_queue: Of the loop.
         on_server_ending: Called when the server ends, and waits for its connections.
     """
 
-    __slots__ = ("_frames", "_limit", "_on_server_ending", "_outbox", "_take", "_taken")
+    __slots__ = ("_frames", "_limit", "_on_server_ending", "_take", "_taken", "_write_queue")
 
     def __init__(
         self,
         take: Callable[[Receiver], TakenWebSocket],
         options: WebSocket,
         counters: Counter[str],
-        on_end: Callable[[ServerTransport], object],
+        on_end: Callable[[BoundedTransport], object],
         *,
-        outbox: Outbox,
+        write_queue: WriteQueue,
         on_server_ending: Callable[[], object],
     ) -> None:
         super().__init__(options, counters, on_end)
         self._take: Callable[[Receiver], TakenWebSocket] | None = take
-        self._outbox = outbox
+        self._write_queue = write_queue
         self._on_server_ending = on_server_ending
         self._taken: TakenWebSocket | None = None
         self._frames: list[bytes] = []
@@ -63,7 +63,7 @@ class RawTransport(ServerTransport):
             return
         framed = frame.framed
         if not self._frames:
-            self._outbox.add(self)
+            self._write_queue.add(self)
         self._frames.append(framed)
         self._buffer_size += len(framed)
         if self._buffer_size > self._limit and len(self._frames) > 1:
@@ -88,7 +88,7 @@ class RawTransport(ServerTransport):
             self._start_to_close()
 
     def flush(self) -> None:
-        """Hand over what waits, for the outbox; does nothing while the client holds a write up."""
+        """Hand over what waits, for the queue; does nothing while the client holds a write up."""
         if self._taken is None:
             return
         while self._frames and self._writing_since is None:

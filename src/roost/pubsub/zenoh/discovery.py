@@ -1,4 +1,4 @@
-"""Keeping a node in company: whom to meet, whom it misses, and what to say if nobody is there.
+"""Finding other nodes: whom to meet, whom a node misses, and what to say if nobody is there.
 
 zenoh connects to the endpoints that a session was opened with, again and again, and to whom its
 peers tell it of (gossip), once. It can't be given another endpoint later. Three cases remain, and
@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from roost.pubsub.siblings import Announcement
 from roost.pubsub.zenoh.settings import Address, ZenohSettings
 
-__all__ = ["Company", "is_own_address", "resolve"]
+__all__ = ["Discovery", "is_own_address", "resolve"]
 
 logger = logging.getLogger("roost.pubsub")
 
@@ -67,8 +67,8 @@ def is_own_address(address: Address, own_ports: Collection[int]) -> bool:
     return True
 
 
-class Company:
-    """Watches one session's company.
+class Discovery:
+    """Finds other nodes for one session.
 
     Args:
         settings: What the URL says.
@@ -92,7 +92,7 @@ class Company:
         links: dict[str, str],
         peers: Callable[[], Awaitable[list[str]]],
     ) -> None:
-        self.is_lonely = False
+        self.is_isolated = False
         self._settings = settings
         self._own_ports = own_ports
         self._endpoints = set(endpoints)
@@ -111,8 +111,8 @@ class Company:
         self._lost.discard(link)
         if not self._lost:
             self._tries.clear()
-        if self.is_lonely:
-            self.is_lonely = False
+        if self.is_isolated:
+            self.is_isolated = False
             self._logged_at = -LONELY_LOG_INTERVAL
             logger.info("%s: no longer alone", self._settings)
 
@@ -145,7 +145,7 @@ class Company:
         if self._links or not (missed or others or unknown):
             return
         if now - self._alone_since >= LONELY_PERIOD:
-            self.is_lonely = True
+            self.is_isolated = True
             if now - self._logged_at >= LONELY_LOG_INTERVAL:
                 self._logged_at = now
                 reasons = await self._reasons(others, unknown, is_connected=bool(peers))

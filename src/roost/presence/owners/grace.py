@@ -17,7 +17,7 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.tracker.meta import decode_meta
 
-__all__ = ["Lingering"]
+__all__ = ["GracePeriods"]
 
 # Fields of a meta that say when somebody came: who returns has been there since the first time.
 _COMING = ("online_at", "phx_ref", "phx_ref_prev")
@@ -51,7 +51,7 @@ class _Group:
                 del self.alike[lasting]
 
 
-class Lingering:
+class GracePeriods:
     """Hold presences without owners, each until its grace is over.
 
     They are known by the numbers of their owners: entries change when the node takes a new id.

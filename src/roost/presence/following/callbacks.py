@@ -8,16 +8,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from roost.channels.application import Failed
 from roost.channels.tasks import Tasks
 from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Update
-from roost.presence.serial import Serial
-
-if TYPE_CHECKING:
-    from roost.presence.presence import Presence
+from roost.presence.definition import PresenceDefinition
+from roost.presence.following.call_queue import CallQueue
 
 __all__ = ["Callbacks"]
 
@@ -42,7 +40,7 @@ class Callbacks:
 
     def __init__(
         self,
-        presence: Presence,
+        presence: PresenceDefinition,
         tasks: Tasks,
         context: contextvars.Context,
         counters: Counter[str],
@@ -52,14 +50,14 @@ class Callbacks:
         self._context = context
         self._counters = counters
         self._dropped = Repeats()
-        self._topics: dict[str, Serial] = {}  # those with something to call
+        self._topics: dict[str, CallQueue] = {}  # those with something to call
 
     def note(self, change: Change) -> None:
         """Something changed: its callback will see the present context, if this node did it."""
         topic = change.topic
         serial = self._topics.get(topic)
         if serial is None:
-            serial = self._topics[topic] = Serial(
+            serial = self._topics[topic] = CallQueue(
                 self._tasks,
                 self._log,
                 on_empty=partial(self._topics.pop, topic, None),

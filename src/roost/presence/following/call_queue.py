@@ -12,10 +12,10 @@ from typing import Any
 from roost.channels.application import Failed, InContext, call, check_ran, close, name_of, settle
 from roost.channels.tasks import Tasks
 
-__all__ = ["Serial"]
+__all__ = ["CallQueue"]
 
 
-class Serial:
+class CallQueue:
     """A queue of calls that runs in ticks of its own, so that whoever fills it goes on first.
 
     Calls made while one runs queue behind it. What a call raises is reported, and the next one

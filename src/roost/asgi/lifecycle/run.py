@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from roost.asgi.calls import ThreadCalls
-from roost.asgi.drain import DrainerLike, drain, resolve
-from roost.asgi.outbox import Outbox
-from roost.asgi.transport import ServerTransport
+from roost.asgi.lifecycle.shutdown import DrainerLike, drain, resolve
+from roost.asgi.thread_calls import ThreadCalls
+from roost.asgi.transports.bounded import BoundedTransport
+from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub
 from roost.channels.tasks import asking, to_the_end
-from roost.presence.tracking import Tracking
+from roost.presence.base import TrackerBase
 from roost.pubsub.pubsub import PubSub
 
 __all__ = ["Run"]
@@ -26,7 +26,7 @@ class Run:
     Attributes:
         loop: The event loop that it belongs to.
         hub: What the connections share.
-        outbox: Those of them that have something to write.
+        write_queue: Those of them that have something to write.
         calls: Those that other threads wait for.
         users: How many starts wait for their stop.
         is_ending: No connection is accepted any more.
@@ -35,27 +35,31 @@ class Run:
     def __init__(self, hub: Hub, started: AsyncExitStack) -> None:
         self.loop = asyncio.get_running_loop()
         self.hub = hub
-        self.outbox = Outbox(self.loop)
+        self.write_queue = WriteQueue(self.loop)
         self.calls = ThreadCalls()
         self.users = 0
         self.is_ending = False
         self._started = started
-        self._transports: dict[ServerTransport, DrainerLike] = {}
+        self._transports: dict[BoundedTransport, DrainerLike] = {}
         self._closing: asyncio.Task[None] | None = None
         self._emptied = asyncio.Event()
 
     @classmethod
     async def start(
-        cls, pubsub: PubSub, trackings: Sequence[Tracking[Any]], *, filter_parameters: Sequence[str]
+        cls,
+        pubsub: PubSub,
+        trackers: Sequence[TrackerBase[Any]],
+        *,
+        filter_parameters: Sequence[str],
     ) -> Self:
         """Start the PubSub, trackers and presences; if one of them fails, none of them runs."""
         async with AsyncExitStack() as stack:
             await pubsub.start()
             stack.push_async_callback(pubsub.stop)
             pubsub.add_dispatcher(FASTLANE, dispatch)
-            for tracking in trackings:
-                await tracking.start(pubsub)
-                stack.push_async_callback(tracking.stop)
+            for tracker in trackers:
+                await tracker.start(pubsub)
+                stack.push_async_callback(tracker.stop)
             return cls(Hub(pubsub, filter_parameters=filter_parameters), stack.pop_all())
 
     async def end(self) -> None:
@@ -88,11 +92,11 @@ class Run:
             self._closing = self.loop.create_task(self._close_connections())
         return self._closing
 
-    def add(self, transport: ServerTransport, drainer: DrainerLike) -> None:
+    def add(self, transport: BoundedTransport, drainer: DrainerLike) -> None:
         """A connection is being served; it is to be closed as ``drainer`` says."""
         self._transports[transport] = drainer
 
-    def remove(self, transport: ServerTransport) -> None:
+    def remove(self, transport: BoundedTransport) -> None:
         """The connection is gone."""
         del self._transports[transport]
         if self.is_ending and not self._transports:
@@ -111,7 +115,7 @@ class Run:
                 transport.drain()
 
     async def _drain(self) -> None:
-        by_drainer: dict[DrainerLike, list[ServerTransport]] = {}
+        by_drainer: dict[DrainerLike, list[BoundedTransport]] = {}
         for transport, drainer in self._transports.items():
             by_drainer.setdefault(drainer, []).append(transport)
         await asyncio.gather(

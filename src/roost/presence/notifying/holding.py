@@ -32,19 +32,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from roost.channels.fastlane import Fastlane, dispatch
-from roost.presence.diffs import MemberEncoder, encode_diffs
+from roost.presence.definition import PresenceDefinition
+from roost.presence.notifying.diffs import MemberEncoder, encode_diffs
+from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import TopicFeed
 from roost.wire.messages import Broadcast
 from roost.wire.payload import JsonPayload
 
-if TYPE_CHECKING:
-    from roost.presence.run import PresenceRun
-
-__all__ = ["Holding", "Subscribers", "holding_of"]
+__all__ = ["Holding", "Subscribers", "SubscribersHost", "holding_of"]
 
 # Bytes of a state that is sent twice because its client may hold back diffs of an earlier
 # connection. That is rare, and doubling what all get who reconnect to a large topic is dear.
@@ -120,20 +119,33 @@ class Holding:
         )
 
 
-def holding_of(subscription: object, run: object) -> Holding | None:
+def holding_of(subscription: object, host: object) -> Holding | None:
     """What a channel's subscription holds of a presence; None for other subscribers."""
     if not isinstance(subscription, Subscription):
         return None
     lane = subscription.metadata
     if type(lane) is not Fastlane:
         return None
-    return lane.notes.get(run) or _begin(lane, run)
+    return lane.notes.get(host) or _begin(lane, host)
 
 
-def _begin(lane: Fastlane, run: object) -> Holding:
-    earlier = None if lane.earlier is None else lane.earlier.get(run)
-    holding = lane.notes[run] = Holding(earlier)
+def _begin(lane: Fastlane, host: object) -> Holding:
+    earlier = None if lane.earlier is None else lane.earlier.get(host)
+    holding = lane.notes[host] = Holding(earlier)
     return holding
+
+
+class SubscribersHost(Protocol):
+    """The presence, as far as its subscribers are concerned."""
+
+    @property
+    def presence(self) -> PresenceDefinition: ...
+    @property
+    def pubsub(self) -> PubSub: ...
+
+    def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
+        """Hand a state or diff to subscriptions, as the application may have it."""
+        ...
 
 
 class Subscribers:
@@ -141,19 +153,19 @@ class Subscribers:
 
     Args:
         topic: The topic.
-        run: The presence.
+        host: Whose topic it is.
         version: What they hold.
 
     Attributes:
         version: What all hold who are neither ahead nor behind.
     """
 
-    __slots__ = ("_behind", "_count", "_marks", "_run", "_topic", "version")
+    __slots__ = ("_behind", "_count", "_host", "_marks", "_topic", "version")
 
-    def __init__(self, topic: str, run: PresenceRun, version: int) -> None:
+    def __init__(self, topic: str, host: SubscribersHost, version: int) -> None:
         self.version = version
         self._topic = topic
-        self._run = run
+        self._host = host
         self._behind: list[Holding] = []
         # Where subscriptions were made in what is pending: how many there were, and the version.
         self._marks: list[tuple[int, int]] = []
@@ -181,7 +193,7 @@ class Subscribers:
 
     def before_change(self, version: int) -> None:
         """What changes at ``version`` is news to all who are subscribed by now."""
-        count = self._run.pubsub.subscription_count
+        count = self._host.pubsub.subscription_count
         if not self._marks or self._marks[-1][0] != count:
             self._marks.append((count, version - 1))
 
@@ -222,11 +234,11 @@ class Subscribers:
         changes = feed.changes(min(shared, default=end), end)
         for version, payload in encode_diffs(changes, sorted(shared, reverse=True), encode):
             legs.append((shared[version], payload, end))
-        run = self._run
+        host = self._host
         for receivers, payload, leg_end in legs:
             if payload is not None:
-                diff = _Diff(payload, run, leg_end)
-                run.dispatch(receivers, Broadcast(self._topic, run.presence.diff_event, diff))
+                diff = _Diff(payload, host, leg_end)
+                host.dispatch(receivers, Broadcast(self._topic, host.presence.diff_event, diff))
         for holding in self._behind:
             holding.is_behind = False
         self._behind = [each for each, version in held if each.fall_behind(version, end)]
@@ -267,17 +279,17 @@ class Subscribers:
         self, feed: TopicFeed, end: int
     ) -> tuple[_Groups, list[Subscription], list[tuple[Holding, int]]]:
         """By what they hold, who is sent a diff; who needs a state; and who is sent nothing now."""
-        run, level = self._run, self.version
+        host, level = self._host, self.version
         common: list[Subscription] = []
         groups: _Groups = {}
         lost: list[Subscription] = []
         held: list[tuple[Holding, int]] = []
-        for subscription in run.pubsub.subscriptions(self._topic):
+        for subscription in host.pubsub.subscriptions(self._topic):
             lane = subscription.metadata
             if type(lane) is Fastlane:
-                holding: Holding | None = lane.notes.get(run)
+                holding: Holding | None = lane.notes.get(host)
                 if holding is None:
-                    holding = _begin(lane, run)
+                    holding = _begin(lane, host)
                     if lane.number is not None:
                         # Clients of old count twice what they are told of twice: what they know
                         # from before is at most what there was when they joined.
@@ -304,30 +316,30 @@ class Subscribers:
         self, state: JsonPayload, version: int, receivers: Sequence[Subscription] | None = None
     ) -> None:
         """Give subscribers, by default all, a state in place of what they hold."""
-        run = self._run
-        message = Broadcast(self._topic, run.presence.state_event, state)
+        host = self._host
+        message = Broadcast(self._topic, host.presence.state_event, state)
         if receivers is None:
-            receivers = run.pubsub.subscriptions(self._topic)
+            receivers = host.pubsub.subscriptions(self._topic)
         if not receivers:
             return
-        run.dispatch(receivers, message)
+        host.dispatch(receivers, message)
         size = len(state.encoded)
         again = []
         for subscription in receivers:
-            holding = holding_of(subscription, run)
+            holding = holding_of(subscription, host)
             if holding is None:
                 continue
             if holding.receive_state(version, self.version, subscription.metadata, size):
                 again.append(subscription)
         if again:
-            run.dispatch(again, message)
+            host.dispatch(again, message)
 
     def send_count(self, count: JsonPayload) -> None:
         """Tell all a count, if it is news."""
         if count.encoded != self._count:
             self._count = count.encoded
-            message = Broadcast(self._topic, self._run.presence.count_event, count)
-            dispatch(self._run.pubsub.subscriptions(self._topic), None, message)
+            message = Broadcast(self._topic, self._host.presence.count_event, count)
+            dispatch(self._host.pubsub.subscriptions(self._topic), None, message)
 
     def forget_count(self, unless: JsonPayload | None = None) -> None:
         """Not all know the same count: the next one is news, unless it is what all know."""
@@ -341,13 +353,13 @@ class Subscribers:
 class _Diff(JsonPayload):
     """A diff on its way to channels, which may push it later than others are sent it."""
 
-    __slots__ = ("_end", "_run")
+    __slots__ = ("_end", "_host")
 
-    def __init__(self, encoded: bytes, run: object, end: int) -> None:
+    def __init__(self, encoded: bytes, host: object, end: int) -> None:
         super().__init__(encoded)
-        self._run = run
+        self._host = host
         self._end = end
 
     def is_news_to(self, subscription: object) -> bool:
-        holding = holding_of(subscription, self._run)
+        holding = holding_of(subscription, self._host)
         return holding is None or holding.version < self._end

@@ -1,0 +1,1 @@
+"""Who may connect: what is read of a request, and the answer."""

@@ -1,0 +1,1 @@
+"""From the start of an endpoint to its stop."""

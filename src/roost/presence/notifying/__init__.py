@@ -1,0 +1,1 @@
+"""What subscribers of a topic are sent: states, diffs, counts."""

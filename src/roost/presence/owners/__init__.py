@@ -1,0 +1,1 @@
+"""Who owns a presence, and what becomes of it when the owner is gone."""
