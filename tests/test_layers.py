@@ -26,6 +26,17 @@ LAYERS = {
     "cli": 7,
     "testing": 8,
 }
+# Rooms inside a layer, from the lowest; what is not in a room is above them all.
+ROOMS = {
+    "presence": ("owners", "following", "notifying"),
+    "asgi": ("transports", "lifecycle", "handshake"),
+    "pubsub": ("siblings", "broker"),
+}
+BESIDE = {  # modules of a room's layer that are below its rooms: what all of them speak of
+    "presence": ("changes", "policy", "last_seen", "definition"),
+    "asgi": ("types", "origin", "drainer", "mount", "access_log", "thread_calls"),
+    "pubsub": ("adapter", "envelope", "node_names", "loop_lock", "registry"),
+}
 PURE = 2  # layers up to here know no task, socket, clock or random source
 IMPURE_MODULES = {"asyncio", "random", "secrets", "select", "socket", "threading", "time"}
 
@@ -41,6 +52,50 @@ def imports() -> list[tuple[str, str]]:
             elif isinstance(node, ast.Import):
                 found += [(module, alias.name) for alias in node.names]
     return found
+
+
+def modules() -> dict[str, set[str]]:
+    """Module → modules of the package that it imports, also those for type checkers only."""
+    names = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for module, imported in imports():
+        name = imported.removeprefix("roost.")
+        if imported.startswith("roost.") and name in names:
+            found[module].add(name)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, by whichever way."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for name in graph.get(waiting.pop(), ()):
+                if name not in seen:
+                    seen.add(name)
+                    waiting.append(name)
+        return seen
+
+    reach = {name: reached(name) for name in graph}
+    groups = {
+        frozenset(other for other in reach[name] if name in reach[other])
+        for name in graph
+        if name in reach[name]
+    }
+    return sorted(sorted(group) for group in groups)
+
+
+def place(module: str) -> int:
+    """How high a module is inside its layer: below its rooms, in one of them, or above them."""
+    layer, *rest = module.removeprefix("roost.").split(".")
+    if not rest or rest[0] in BESIDE.get(layer, ()):
+        return 0
+    rooms = ROOMS.get(layer, ())
+    return 1 + rooms.index(rest[0]) if rest[0] in rooms else 1 + len(rooms)
 
 
 def room(module: str) -> str:
@@ -65,6 +120,30 @@ def test_imports_go_down():
     ]
 
     assert upward == []
+
+
+def test_imports_between_rooms_go_down():
+    """Inside a layer, too, a room imports from those below it, never from those above."""
+    upward = [
+        (module, imported)
+        for module, imported in imports()
+        if imported.startswith("roost.")
+        and room(module) == room(imported)
+        and room(module) in ROOMS
+        if not module.endswith("__init__") and place(imported) > place(module)
+    ]
+
+    assert upward == []
+
+
+def test_no_modules_import_each_other():
+    """There are no circles, not even for type checkers: a lower module says what it needs."""
+    assert circles(modules()) == []
+
+
+def test_circles_are_found():
+    """The test above can fail."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
 def test_pure_layers_know_no_task_clock_or_random_source():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from examples.demo.people import People
 from roost import Policy, Presence
 from roost.aliases import Presences
-from roost.presence.following.last_seen import SqliteLastSeen
+from roost.presence.last_seen import SqliteLastSeen
 
 
 class Online(Presence):

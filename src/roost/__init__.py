@@ -1,10 +1,11 @@
 """Phoenix Channels and Presence for Python: who is here, everywhere, always right."""
 
 from roost import logs as logs  # bounds what is logged
+from roost.asgi.drainer import Drainer
 from roost.asgi.endpoint import Endpoint
-from roost.asgi.lifecycle.shutdown import Drainer
 from roost.asgi.mount import Mount, WebSocket
-from roost.channels.channel import Channel, ReplyRef, event, intercept
+from roost.channels.channel import Channel, ReplyRef
+from roost.channels.handlers import event, intercept
 from roost.channels.router import Route
 from roost.channels.socket import ConnectInfo, Socket
 from roost.exceptions import (

@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from roost import Drainer
-from roost.asgi.lifecycle.shutdown import drain, resolve
+from roost.asgi.drainer import resolve
+from roost.asgi.lifecycle.shutdown import drain
 from tests.virtual_clock import virtually
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.asgi.handshake.origin import CheckOrigin, Origin, OriginPolicy
+from roost.asgi.origin import CheckOrigin, Origin, OriginPolicy
 from roost.exceptions import ConfigurationError
 from tests.asgi.scopes import websocket_scope
 

@@ -83,7 +83,7 @@ def test_a_module_may_be_written_anew(source: Path):
     """Without its comments, every statement in one line, nearly all are found."""
     for path in source.rglob("*.py"):
         path.write_text(ast.unparse(ast.parse(path.read_text("utf-8"))), "utf-8")
-    some_mutants, stale = [each for each in load_mutants() if not is_stale(each)][::7], []
+    some_mutants, stale = [each for each in load_mutants() if not is_stale(each)][::3], []
     for mutant in some_mutants:
         try:
             _, changed = mutant.find(source)

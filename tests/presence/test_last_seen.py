@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from roost.exceptions import ConfigurationError, NotStarted
-from roost.presence.following.last_seen import LastSeenRecorder, LastSeenStore, SqliteLastSeen
+from roost.presence.following.recorder import LastSeenRecorder
+from roost.presence.last_seen import LastSeenStore, SqliteLastSeen
 from tests.virtual_clock import run_virtually, virtually
 
 

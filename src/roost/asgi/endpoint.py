@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar, TypeVarTuple, overload
 
 from roost.aliases import EMPTY, Payload
 from roost.asgi.handshake.acceptor import Acceptor, deny
-from roost.asgi.handshake.origin import CheckOrigin
 from roost.asgi.health import Health, reasons
 from roost.asgi.lifecycle.lifespan import run_lifespan
 from roost.asgi.lifecycle.run import Run
 from roost.asgi.mount import Mount
+from roost.asgi.origin import CheckOrigin
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
 from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub

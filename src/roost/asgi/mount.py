@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from roost.asgi.handshake.origin import CheckOrigin
-from roost.asgi.lifecycle.shutdown import Drainer, DrainerLike
+from roost.asgi.drainer import Drainer, DrainerLike
+from roost.asgi.origin import CheckOrigin
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, ConnectRefused
 from roost.wire.serializers import Serializer

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-import msgspec
-
 from roost.aliases import EMPTY, Params, Payload
-from roost.channels.channel_presence import ChannelPresence, check_channel_presence
+from roost.channels.handlers import EVENT, INTERCEPT, Handler, declared
 from roost.exceptions import ConfigurationError, ReplyError
-from roost.naming import configured_name
+from roost.naming import NameLimits
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import COUNT, DIFF, STATE, Broadcast
 
@@ -22,95 +20,99 @@ if TYPE_CHECKING:
     # is what lets ``class RoomChannel(Channel)`` pass under strict rules.
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    from roost.channels.runner import ChannelRunner
-    from roost.channels.socket import Socket
-
     Assigns = TypeVarWithDefault("Assigns", default=dict[str, Any])
 else:
     Assigns = TypeVar("Assigns")
 
-__all__ = ["Channel", "Handler", "ReplyRef", "event", "intercept"]
+__all__ = [
+    "Channel",
+    "ChannelPresence",
+    "ConnectedSocket",
+    "ReplyRef",
+    "check_channel_presence",
+]
 
 logger = logging.getLogger("roost.channels")
 
 _PRESENCE_EVENTS = frozenset({STATE, DIFF, COUNT})
 
-HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
+class ChannelPresence(Protocol):
+    """Whoever tracks channels by itself: ``TrackJoins``, or an object of your own.
 
-class Handler(msgspec.Struct, frozen=True):
-    """How a channel handles one event.
-
-    Args:
-        event: Name of the event.
-        method: Name of the method.
-        is_threaded: Runs in a thread.
-    """
-
-    event: str
-    method: str
-    is_threaded: bool = False
-
-
-_EVENT, _INTERCEPT = "_roost_event", "_roost_intercept"
-
-
-def event(name: str, *, threaded: bool = False) -> Callable[[HandlerFunction], HandlerFunction]:
-    """Declare the handler of an event that clients push.
-
-    The handler gets the payload: decoded JSON, or bytes. A dict or bytes that it returns is an ok
-    reply, ``None`` is no reply, ``raise ReplyError(payload)`` an error reply; any other exception
-    ends the channel.
-
-    Args:
-        name: The event.
-        threaded: Run a ``def`` handler in a thread, because it blocks. There it may return a
-            reply, but push and broadcast belong to the loop's thread.
+    Both methods are called on the loop, in the middle of a join or of ``Channel.subscribe``, and
+    must be ``def``. What belongs to a channel ends with it, so the end of a channel calls nothing.
 
     Example:
-        >>> class RoomChannel(Channel):
-        ...     @event("shout")
-        ...     def shout(self, payload):
-        ...         self.broadcast("shout", payload)
+        >>> class TrackMembers:
+        ...     def start(self, channel, topic):
+        ...         online.track(channel, channel.assigns["user_id"], {}, topic=topic)
+        ...
+        ...     def stop(self, channel, topic):
+        ...         online.untrack(channel, channel.assigns["user_id"], topic=topic)
     """
 
-    _check_event("event", name)
+    def start(self, channel: Channel[Any], topic: str, /) -> object:
+        """``channel`` is joining its topic, or subscribed to ``topic``.
 
-    def declare(function: HandlerFunction) -> HandlerFunction:
-        if threaded and inspect.iscoroutinefunction(function):
-            raise ConfigurationError(f"{function.__qualname__} is async: it can't be threaded")
-        _declare(function, _EVENT, Handler(name, function.__name__, threaded))
-        return function
+        For its own topic this is a part of the join, between ``join`` and the reply: what it
+        raises refuses the join as if ``join`` had raised it, a ``JoinRefused`` with its payload.
+        In ``Channel.subscribe`` it goes to the caller, and the subscription is undone.
+        """
+        ...
 
-    name = configured_name(name, "event")
-    return declare
+    def stop(self, channel: Channel[Any], topic: str, /) -> object:
+        """``channel`` unsubscribed from ``topic``."""
+        ...
 
 
-def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
-    """Declare a handler that sees a broadcast before this channel's client does.
+class ConnectedSocket(Protocol):
+    """The ``Socket`` of a channel's connection, as its channels know it."""
 
-    Nothing is sent by default: push what the client is to get. It costs one call and one encoding
-    for each subscriber, where other broadcasts are encoded once.
+    assigns: dict[str, Any]
+    params: Mapping[str, Any]
+    session: Mapping[str, Any] | None
+    presence: ClassVar[ChannelPresence | None]
 
-    Args:
-        name: The event.
+    @property
+    def store(self) -> dict[str, Any]:
+        """What all channels of the connection share."""
+        ...
 
-    Example:
-        >>> class RoomChannel(Channel):
-        ...     @intercept("shout")
-        ...     def filter_shout(self, payload):
-        ...         if payload["from"] not in self.assigns["blocked"]:
-        ...             self.push("shout", payload)
-    """
+    @property
+    def browser_id(self) -> str:
+        """The client's name for its browser, or one made up for this connection."""
+        ...
 
-    _check_event("intercept", name)
+    def id(self) -> str | None:
+        """Topic that names this connection's user; None for anonymous connections."""
+        ...
 
-    def declare(function: HandlerFunction) -> HandlerFunction:
-        _declare(function, _INTERCEPT, Handler(name, function.__name__))
-        return function
 
-    name = configured_name(name, "intercept")
-    return declare
+class Runner(Protocol):
+    """What runs a channel, and does what the channel asks for."""
+
+    @property
+    def name_limits(self) -> NameLimits: ...
+    @property
+    def join_params(self) -> Params: ...
+    @property
+    def is_joined(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
+    @property
+    def subscription(self) -> Subscription | None: ...
+    def push(self, event: str, payload: Any) -> None: ...
+    def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None: ...
+    def reply_to_current(self, status: str, response: Any) -> None: ...
+    def reply_ref(self) -> ReplyRef: ...
+    def stop(self, reason: str) -> None: ...
+    def send(self, message: Any) -> None: ...
+    def send_after(self, delay: float, message: Any) -> asyncio.TimerHandle: ...
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]: ...
+    def subscribe(self, topic: str) -> None: ...
+    def unsubscribe(self, topic: str) -> None: ...
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None: ...
 
 
 class Channel(Generic[Assigns]):
@@ -135,6 +137,7 @@ class Channel(Generic[Assigns]):
             ends; then they are cancelled.
 
     Example:
+        >>> from roost import event
         >>> class RoomChannel(Channel):
         ...     async def join(self, topic, params):
         ...         if topic == "room:secret":
@@ -156,15 +159,14 @@ class Channel(Generic[Assigns]):
 
     topic: str
     assigns: Assigns
-    if TYPE_CHECKING:  # their modules import this one
-        socket: Socket
-        _runner: ChannelRunner
+    socket: ConnectedSocket
+    _runner: Runner
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_channel_presence(cls)
-        cls.event_handlers = cls.event_handlers | _declared(cls, _EVENT)
-        cls.intercept_handlers = cls.intercept_handlers | _declared(cls, _INTERCEPT)
+        cls.event_handlers = cls.event_handlers | declared(cls, EVENT)
+        cls.intercept_handlers = cls.intercept_handlers | declared(cls, INTERCEPT)
 
     # What an application defines.
 
@@ -379,28 +381,20 @@ class ReplyRef:
         self._runner.answer(self._ref, status, payload)
 
 
-def _check_event(decorator: str, name: object) -> None:
-    """Tell whoever left out the parentheses what to write."""
-    if inspect.isfunction(name):
-        raise ConfigurationError(
-            f'{name.__qualname__}: write @{decorator}("{name.__name__}"), with the event\'s name'
-        )
+def check_channel_presence(cls: type) -> None:
+    """Check what the body of a channel or socket class says about presence.
 
-
-def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:
-    """Note on a method that it handles an event, besides those that it handles already."""
-    setattr(function, attribute, (*getattr(function, attribute, ()), handler))
-
-
-def _declared(cls: type, attribute: str) -> dict[str, Handler]:
-    """The handlers that the body of ``cls`` declares."""
-    handlers: dict[str, Handler] = {}
-    for method, function in vars(cls).items():
-        for handler in getattr(function, attribute, ()):
-            if handler.event in handlers:
-                raise ConfigurationError(
-                    f"{cls.__qualname__} has two handlers for {handler.event!r}: "
-                    f"{handlers[handler.event].method} and {method}"
-                )
-            handlers[handler.event] = Handler(handler.event, method, handler.is_threaded)
-    return handlers
+    Raises:
+        ConfigurationError: It can't track channels. A ``Presence`` by itself can't.
+    """
+    presence = vars(cls).get("presence")
+    if presence is None or presence is False:
+        return
+    for name in ("start", "stop"):
+        method = getattr(presence, name, None)
+        if not callable(method) or inspect.iscoroutinefunction(method):
+            raise ConfigurationError(
+                f"{cls.__qualname__}.presence must have def {name}(channel, topic), got "
+                f"{presence!r}: write TrackJoins(…) around a Presence, or give an object of your "
+                "own"
+            )

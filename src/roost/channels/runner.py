@@ -1,4 +1,4 @@
-"""What runs one channel: its beginning, its input and output, its end.
+"""What runs one channel: its beginning, its input, its end; ``output`` is what it says.
 
 Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``, then ``ended``.
 
@@ -27,31 +27,28 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
 from roost.aliases import Params
 from roost.channels.application import Failed, call_sync, check_ran, contain
-from roost.channels.channel import Channel, Handler, ReplyRef
-from roost.channels.channel_presence import ChannelPresence
+from roost.channels.channel import Channel, ChannelPresence
 from roost.channels.ending import Ending
-from roost.channels.fastlane import Fastlane, Intercepted, Transport, broadcast
-from roost.channels.hub import Hub
+from roost.channels.fastlane import Fastlane, Transport
+from roost.channels.handlers import Handler
+from roost.channels.log_lines import log_event, log_join
 from roost.channels.mailbox import Mailbox, Step
+from roost.channels.output import ChannelOutput, OutputHost, State
 from roost.channels.resources import Resources
 from roost.exceptions import (
     ChannelClosed,
     JoinRefused,
     MailboxFull,
-    NoReplyRef,
-    NotJoined,
     ReplyError,
 )
-from roost.naming import NameLimits
 from roost.pubsub.registry import Subscription
-from roost.wire.messages import JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
+from roost.wire.messages import LEAVE, Broadcast, Message, Reply
 from roost.wire.payload import BYTES, JsonPayload, keep
 from roost.wire.serializers import Serializer
 
@@ -66,10 +63,9 @@ _JOIN_CRASHED: Final = {"reason": "join crashed"}
 _OVERLOADED: Final = {"reason": "overloaded"}
 
 
-class ChannelHost(Protocol):
+class ChannelHost(OutputHost, Protocol):
     """What a channel needs of its connection."""
 
-    hub: Hub
     transport: Transport
     serializer: Serializer
     context: contextvars.Context
@@ -77,10 +73,6 @@ class ChannelHost(Protocol):
     @property
     def client(self) -> str:
         """Who the client is, for logs."""
-        ...
-
-    def send(self, message: Outgoing) -> None:
-        """Write a message to the client; raises if it can't be encoded."""
         ...
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
@@ -100,14 +92,7 @@ class ChannelHost(Protocol):
         ...
 
 
-class _State(Enum):
-    JOINING = auto()
-    JOINED = auto()
-    CLOSING = auto()
-    ENDED = auto()
-
-
-class ChannelRunner:
+class ChannelRunner(ChannelOutput):
     """Run ``channel`` for one join.
 
     Args:
@@ -117,28 +102,21 @@ class ChannelRunner:
         join: The join message.
 
     Attributes:
-        join_ref: What the channel's pushes and replies carry: the join_ref of the join, or its ref
-            if the client sent none.
         params_size: Bytes that the join's parameters take as long as the channel lives.
-        subscription: To the channel's own topic, from the accepted join until the end was reported.
     """
 
     __slots__ = (
         "_channel_class",
         "_join",
-        "_mailbox",
         "_params",
         "_resources",
-        "_state",
         "_stop_reason",
         "channel",
         "channel_id",
-        "host",
-        "join_ref",
         "params_size",
-        "subscription",
-        "topic",
     )
+
+    host: ChannelHost
 
     def __init__(
         self, channel_id: int, channel: Channel[Any], host: ChannelHost, join: Message
@@ -153,15 +131,11 @@ class ChannelRunner:
         self._join: Message | None = join  # until it is decided
         self._params: JsonPayload | bytes = b""  # kept once that has begun
         self.params_size = 0
-        self._state = _State.JOINING
+        self._state = State.JOINING
         self._stop_reason: str | None = None
         self._mailbox = Mailbox(self, host.context, channel.max_mailbox_count)
         self._resources: Resources | None = None
         channel._runner = self
-
-    @property
-    def name_limits(self) -> NameLimits:
-        return self.host.hub.pubsub.name_limits
 
     @property
     def join_params(self) -> Params:
@@ -171,11 +145,11 @@ class ChannelRunner:
 
     @property
     def is_joined(self) -> bool:
-        return self._state is _State.JOINED
+        return self._state is State.JOINED
 
     @property
     def has_ended(self) -> bool:
-        return self._state is _State.ENDED
+        return self._state is State.ENDED
 
     # Joining.
 
@@ -201,7 +175,7 @@ class ChannelRunner:
             contain(error)
             self._join_failed(error)
             return
-        if self._state is not _State.JOINING:  # whatever starts a presence may close a connection
+        if self._state is not State.JOINING:  # whatever starts a presence may close a connection
             return
         host, channel = self.host, self.channel
         lane = Fastlane(
@@ -211,8 +185,9 @@ class ChannelRunner:
             host.hub.counters,
         )
         self.subscription = host.hub.pubsub.subscribe(self.topic, self._receive_broadcast, lane)
-        self._state = _State.JOINED
-        self._log_join("JOINED")
+        self._state = State.JOINED
+        assert self._join is not None
+        log_join(channel, self._join, "JOINED", host.hub.parameter_filter)
         self._join = None
         if type(channel).after_join is not Channel.after_join:
             lane.is_entering = True
@@ -250,7 +225,8 @@ class ChannelRunner:
 
     def _join_failed(self, error: BaseException) -> None:
         if isinstance(error, JoinRefused):
-            self._log_join("REFUSED JOIN")
+            assert self._join is not None
+            log_join(self.channel, self._join, "REFUSED JOIN", self.host.hub.parameter_filter)
             try:
                 self._end("refused", response=self._sendable(error.payload, "error"))
             except BaseException as unsendable:
@@ -264,7 +240,7 @@ class ChannelRunner:
 
     def deliver(self, message: Message) -> None:
         """A message of the client, at the top of the stack."""
-        if self._state is not _State.JOINED:
+        if self._state is not State.JOINED:
             return
         if message.event == LEAVE:
             self._mailbox.deliver(self._leave, message)
@@ -300,7 +276,7 @@ class ChannelRunner:
 
     def _post(self, step: Step, argument: Any) -> None:
         """Add to the mailbox what nobody waits for; dropped and counted if it is full."""
-        if self._state is _State.CLOSING or self._state is _State.ENDED:
+        if self._state is State.CLOSING or self._state is State.ENDED:
             return
         if self._mailbox.is_full:
             self.host.hub.counters["mailbox_full"] += 1
@@ -311,7 +287,7 @@ class ChannelRunner:
 
     def _handle_event(self, message: Message) -> Any:
         channel = self.channel
-        self._log_handle_in(message)
+        log_event(channel, message, self.host.hub.parameter_filter)
         handler = channel.event_handlers.get(message.event)
         if handler is None:
             return channel.handle_in(message.event, message.payload)
@@ -340,11 +316,11 @@ class ChannelRunner:
     # How steps end (``MailboxHost``).
 
     def finished(self, argument: Any, result: Any) -> None:
-        if self._state is _State.JOINING:
+        if self._state is State.JOINING:
             if argument is self._join:
                 self._join_returned(result)
             return
-        if self._state is not _State.JOINED:
+        if self._state is not State.JOINED:
             return
         if isinstance(argument, Message) and result is not None:
             try:
@@ -357,13 +333,13 @@ class ChannelRunner:
                 check_ran(type(self.channel), result)
             except Failed as failed:
                 self._crash(failed.error)
-        if self._stop_reason is not None and self._state is _State.JOINED:
+        if self._stop_reason is not None and self._state is State.JOINED:
             self._end(self._stop_reason)
 
     def failed(self, argument: Any, error: BaseException) -> None:
-        if self._state is _State.JOINING:
+        if self._state is State.JOINING:
             self._join_failed(error)
-        elif self._state is not _State.JOINED:
+        elif self._state is not State.JOINED:
             if not isinstance(error, _EXPECTED_AT_THE_END):
                 self._log_crash("while ending", error)
         elif isinstance(error, ReplyError) and isinstance(argument, Message):
@@ -396,69 +372,6 @@ class ChannelRunner:
             )
         self.reply(message.ref, "ok", result)
 
-    # Output.
-
-    def push(self, event: str, payload: Any) -> None:
-        self._check_sending("push")
-        event = self.host.hub.pubsub.name_limits.event(event)
-        pushes: Sequence[tuple[str, Any]] = ((event, payload),)
-        if isinstance(payload, JsonPayload):
-            pushes = payload.pushed_as(self.subscription, event)
-        elif self._is_outdated(event):
-            return
-        for event, payload in pushes:
-            self.host.send(Message(self.join_ref, None, self.topic, event, payload))
-
-    def _is_outdated(self, event: str) -> bool:
-        """Whether the broadcast that is being handled, and pushed on, comes too late."""
-        message = self._mailbox.current
-        if type(message) is not Intercepted or message.event != event or message.source is None:
-            return False
-        return not message.source.is_news_to(self.subscription)
-
-    def broadcast(self, event: str, payload: Any, *, to_self: bool) -> None:
-        self._check_sending("broadcast")
-        pubsub = self.host.hub.pubsub
-        sender = None if to_self else self._receive_broadcast
-        event = pubsub.name_limits.event(event)
-        broadcast(pubsub, self.topic, event, payload, sender=sender)
-
-    def reply(self, ref: Any, status: str, response: Any) -> None:
-        """Reply to the message of the client that has this ref."""
-        self._check_sending("reply")
-        self.host.send(Reply(self.join_ref, ref, self.topic, status, response))
-
-    def reply_to_current(self, status: str, response: Any) -> None:
-        """Reply to the message being handled, whether it has a ref or not, as Phoenix does."""
-        self.answer(self._current_message().ref, status, response)
-
-    def answer(self, ref: Any, status: Any, response: Any) -> None:
-        """``reply``, with a status that the application gave."""
-        self.reply(ref, self.name_limits.status(status), response)
-
-    def reply_ref(self) -> ReplyRef:
-        message = self._current_message()
-        if message.ref is None:
-            raise NoReplyRef(self.topic)
-        return ReplyRef(self, message.ref)
-
-    def _current_message(self) -> Message:
-        if self._state is _State.JOINING:
-            raise NotJoined(self.topic)
-        if self._state is _State.ENDED:
-            raise ChannelClosed(self.topic)
-        message = self._mailbox.current
-        if not isinstance(message, Message) or message.event == JOIN:
-            raise NoReplyRef(self.topic)
-        return message
-
-    def _check_sending(self, what: str) -> None:
-        if self._state is _State.ENDED:
-            raise ChannelClosed(self.topic)
-        if self.subscription is None:
-            raise NotJoined(self.topic)
-        self.host.hub.pubsub.check_thread(what)
-
     # Resources.
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -472,9 +385,9 @@ class ChannelRunner:
         return task
 
     def _spawned_failed(self, error: BaseException) -> None:
-        if self._state is _State.JOINING:
+        if self._state is State.JOINING:
             self._join_failed(error)
-        elif self._state is _State.JOINED:
+        elif self._state is State.JOINED:
             self._crash(error)
         else:
             self._log_crash("in a spawned task, while ending", error)
@@ -520,7 +433,7 @@ class ChannelRunner:
         return self._resources
 
     def _check_open(self, what: str) -> None:
-        if self._state is _State.CLOSING or self._state is _State.ENDED:
+        if self._state is State.CLOSING or self._state is State.ENDED:
             raise ChannelClosed(self.topic)
         self.host.hub.pubsub.check_thread(what)
 
@@ -543,7 +456,7 @@ class ChannelRunner:
         self._end(reason, is_told=False, linger=linger, cancel=cancel)
 
     def _crash(self, error: BaseException) -> None:
-        if self._state is _State.JOINED:
+        if self._state is State.JOINED:
             self._log_crash("in a handler", error)
             self._end(error)
 
@@ -556,10 +469,10 @@ class ChannelRunner:
         linger: bool = False,
         cancel: bool = False,
     ) -> None:
-        if self._state is _State.CLOSING or self._state is _State.ENDED:
+        if self._state is State.CLOSING or self._state is State.ENDED:
             return
-        was_joined = self._state is _State.JOINED
-        self._state = _State.CLOSING
+        was_joined = self._state is State.JOINED
+        self._state = State.CLOSING
         handler = self._mailbox.close(cancel=cancel or not was_joined)
         if self.subscription is not None:
             if linger:
@@ -591,7 +504,7 @@ class ChannelRunner:
         ).begin(tasks)
 
     def _ended(self, response: Any) -> None:
-        self._state = _State.ENDED
+        self._state = State.ENDED
         asyncio.get_running_loop().call_soon(self._report_end, response)
 
     def _report_end(self, response: Any) -> None:
@@ -612,28 +525,6 @@ class ChannelRunner:
         return asyncio.get_running_loop().create_task(coroutine, context=context)
 
     # Logs.
-
-    def _log_join(self, what: str) -> None:
-        level = self.channel.log_join
-        if level is not None and self._is_logged(level):
-            assert self._join is not None
-            parameters = self.host.hub.parameter_filter.show(self._join.payload)
-            logger.log(level, "%s %s\n  Parameters: %s", what, self.topic, parameters)
-
-    def _log_handle_in(self, message: Message) -> None:
-        level = self.channel.log_handle_in
-        if level is not None and self._is_logged(level):
-            logger.log(
-                level,
-                "HANDLED %s INCOMING ON %s (%s)\n  Parameters: %s",
-                message.event,
-                message.topic,
-                type(self.channel).__qualname__,
-                self.host.hub.parameter_filter.show(message.payload),
-            )
-
-    def _is_logged(self, level: int) -> bool:
-        return logger.isEnabledFor(level) and not self.topic.startswith("phoenix")
 
     def _log_crash(self, where: str, error: BaseException) -> None:
         logger.error("%r crashed %s (%s)", self, where, self.host.client, exc_info=error)

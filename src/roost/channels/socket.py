@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from roost.aliases import EMPTY, Params
-from roost.channels.channel import Channel
-from roost.channels.channel_presence import ChannelPresence, check_channel_presence
+from roost.channels.channel import Channel, ChannelPresence, check_channel_presence
 from roost.channels.router import Route
 from roost.exceptions import InvalidKey
 from roost.naming import DEFAULT_LIMITS

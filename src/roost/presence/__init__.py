@@ -1,8 +1,8 @@
 """Presence: who is here. The asyncio shell around the tracker, and what applications subclass."""
 
 from roost.presence.changes import Join, Leave, Snapshot, Update
-from roost.presence.following.last_seen import LastSeenStore, SqliteLastSeen
 from roost.presence.following.watch import Watch
+from roost.presence.last_seen import LastSeenStore, SqliteLastSeen
 from roost.presence.notifying.presence_list import PresenceList
 from roost.presence.owners.owner import Lease, Owner
 from roost.presence.policy import Policy

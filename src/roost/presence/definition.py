@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from roost.aliases import Presences
 from roost.presence.changes import Join, Leave, Update
-from roost.presence.following.last_seen import LastSeenStore
+from roost.presence.last_seen import LastSeenStore
 from roost.presence.policy import Policy
 from roost.pubsub.registry import Subscription
 from roost.wire.messages import Broadcast

@@ -13,8 +13,8 @@ from roost.channels.patterns import TopicPatterns
 from roost.exceptions import ConfigurationError
 from roost.presence.base import TrackerBase, topic_of
 from roost.presence.changes import Join, Leave, Update
-from roost.presence.following.last_seen import LastSeenStore
 from roost.presence.following.watch import Watch
+from roost.presence.last_seen import LastSeenStore
 from roost.presence.notifying.presence_list import PresenceList
 from roost.presence.owners.owner import Owner
 from roost.presence.policy import Policy

@@ -24,7 +24,7 @@ from roost.presence.changes import change_of
 from roost.presence.definition import PresenceDefinition
 from roost.presence.following.callbacks import Callbacks
 from roost.presence.following.handle_metas import MetasHandler
-from roost.presence.following.last_seen import LastSeenRecorder
+from roost.presence.following.recorder import LastSeenRecorder
 from roost.presence.following.watch import Watch, Watches
 from roost.presence.notifying.announcer import Announcer
 from roost.presence.notifying.fetch import Fetcher

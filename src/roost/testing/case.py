@@ -236,8 +236,10 @@ class JoinedCase:
         ``terminate`` gets ``"closed"``. A handler that runs, and ``terminate``, have the channel's
         ``shutdown_timeout``. Nothing happens if the channel has ended.
         """
-        runner = self.channel._runner
-        if runner.is_joined:
+        runner = next(
+            (each for each in self.client.connection.runners if each.channel is self.channel), None
+        )
+        if runner is not None and runner.is_joined:
             self.client.connection.channel_closed(runner)
             runner.end("closed")
         await self.client.case.settled()

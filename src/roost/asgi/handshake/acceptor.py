@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from roost.asgi.handshake.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.handshake.query import parse_query
 from roost.asgi.handshake.request import (
     choose_subprotocol,
@@ -24,10 +23,10 @@ from roost.asgi.handshake.request import (
     without_tokens,
 )
 from roost.asgi.lifecycle.run import Run
-from roost.asgi.lifecycle.shutdown import RESTART
 from roost.asgi.mount import Mount, PathPattern, WebSocket
+from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.transports.bounded import BoundedTransport
-from roost.asgi.transports.closing import close_websocket
+from roost.asgi.transports.closing import RESTART, close_websocket
 from roost.asgi.transports.extension import take_from
 from roost.asgi.transports.raw import RawTransport
 from roost.asgi.transports.websocket import WebSocketTransport

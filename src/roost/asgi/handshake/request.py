@@ -8,8 +8,8 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from roost.asgi.handshake.origin import header
 from roost.asgi.mount import WebSocket
+from roost.asgi.origin import header
 from roost.asgi.types import Scope
 from roost.channels.socket import ConnectInfo
 from roost.exceptions import InvalidMessage

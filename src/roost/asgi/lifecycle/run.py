@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from roost.asgi.lifecycle.shutdown import DrainerLike, drain, resolve
+from roost.asgi.drainer import DrainerLike
+from roost.asgi.lifecycle.shutdown import close_all
 from roost.asgi.thread_calls import ThreadCalls
 from roost.asgi.transports.bounded import BoundedTransport
 from roost.asgi.transports.write_queue import WriteQueue
@@ -109,19 +110,7 @@ class Run:
 
     async def _close_connections(self) -> None:
         try:
-            await self._drain()
+            await close_all(self._transports)
         finally:
             for transport in list(self._transports):
                 transport.drain()
-
-    async def _drain(self) -> None:
-        by_drainer: dict[DrainerLike, list[BoundedTransport]] = {}
-        for transport, drainer in self._transports.items():
-            by_drainer.setdefault(drainer, []).append(transport)
-        await asyncio.gather(
-            *(
-                drain(transports, options)
-                for drainer, transports in by_drainer.items()
-                if (options := resolve(drainer)) is not None
-            )
-        )

@@ -1,64 +1,38 @@
-"""Closing all connections of an endpoint that stops, in batches."""
+"""The end of an endpoint, at SIGTERM for example: its connections are closed, in batches."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
-import msgspec
+from roost.asgi.drainer import Drainer, DrainerLike, resolve
 
-from roost.channels.application import Failed, call_sync, name_of
-
-__all__ = ["Drainer", "DrainerLike", "drain", "resolve"]
+__all__ = ["close_all", "drain"]
 
 logger = logging.getLogger("roost.asgi")
-
-RESTART: Final = 1012  # close code: the service restarts, clients come back
-
-
-class Drainer(msgspec.Struct, frozen=True, kw_only=True):
-    """How the connections of one mount are closed when the endpoint stops.
-
-    Clients whose connections are closed all at once come back all at once; batches spread them.
-
-    Args:
-        batch_size: Connections closed at once.
-        batch_interval: Seconds between two batches.
-        shutdown_timeout: Seconds after which the rest is closed at once.
-    """
-
-    batch_size: int = 10_000
-    batch_interval: float = 2.0
-    shutdown_timeout: float = 30.0
-
-
-DrainerLike: TypeAlias = Drainer | Callable[[], Drainer] | Literal[False]
-"""A drainer, a function that makes one when it is needed, or False for none."""
 
 
 class _Drainable(Protocol):
     def drain(self) -> None: ...
 
 
-def resolve(drainer: DrainerLike) -> Drainer | None:
-    """The drainer's options; None if there is none.
+Connection = TypeVar("Connection", bound=_Drainable)
 
-    Raises:
-        BaseException: What a function raised that was to make it.
-    """
-    if drainer is False:
-        return None
-    if isinstance(drainer, Drainer):
-        return drainer
-    try:
-        made = call_sync(None, drainer)
-    except Failed as failed:
-        raise failed.error from failed
-    if not isinstance(made, Drainer):
-        raise TypeError(f"{name_of(drainer)} returned {type(made).__name__}, expected a Drainer")
-    return made
+
+async def close_all(connections: Mapping[Connection, DrainerLike]) -> None:
+    """Close connections, each as its drainer says; those of False are left."""
+    by_drainer: dict[DrainerLike, list[Connection]] = {}
+    for connection, drainer in connections.items():
+        by_drainer.setdefault(drainer, []).append(connection)
+    await asyncio.gather(
+        *(
+            drain(those, options)
+            for drainer, those in by_drainer.items()
+            if (options := resolve(drainer)) is not None
+        )
+    )
 
 
 async def drain(connections: Sequence[_Drainable], drainer: Drainer) -> None:

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from roost.asgi.lifecycle.shutdown import RESTART
 from roost.asgi.mount import WebSocket
+from roost.asgi.transports.closing import RESTART
 from roost.channels.connection import Connection
 from roost.exceptions import InvalidMessage
 from roost.wire.frame import Frame

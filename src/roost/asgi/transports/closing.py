@@ -11,10 +11,11 @@ from typing import Final
 
 from roost.asgi.types import Send
 
-__all__ = ["PRIVATE", "close_websocket", "means_gone"]
+__all__ = ["PRIVATE", "RESTART", "close_websocket", "means_gone"]
 
 logger = logging.getLogger("roost.asgi")
 
+RESTART: Final = 1012  # close code: the service restarts, clients come back
 PRIVATE: Final = 3000
 """Added to a close code that a server refuses: 1012 becomes 4012, which is free for private use.
 

@@ -12,8 +12,8 @@ import email.utils
 import enum
 import http
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
@@ -22,9 +22,6 @@ from websockets.http11 import Response
 
 from roost.asgi.types import ASGIApp, Event, Scope
 from roost.asgi.uvicorn.handshake import access_line
-
-if TYPE_CHECKING:
-    from roost.asgi.uvicorn.protocol import Protocol
 
 __all__ = ["Application"]
 
@@ -41,6 +38,45 @@ class _Step(enum.Enum):
     ANSWERING = "websocket.http.response.body"
     OPEN = "websocket.send or websocket.close"
     CLOSED = "nothing more"
+
+
+class WebSocketConnection(Protocol):
+    """The connection, as far as the application acts on it."""
+
+    def accept(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Accept the handshake, with these headers added."""
+        ...
+
+    def refuse(self, status: int, text: str = "") -> None:
+        """Answer the handshake with an error."""
+        ...
+
+    def answer(self, response: Response) -> None:
+        """Answer the handshake with another response than its acceptance."""
+        ...
+
+    def send(self, data: str | bytes) -> None:
+        """Send a message."""
+        ...
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame."""
+        ...
+
+    def end(self, code: int) -> None:
+        """Send a close frame, and close the connection without an answer."""
+        ...
+
+    def drop(self) -> None:
+        """Close the connection without a close frame, unless it has ended."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection without waiting for what is written."""
+        ...
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
 
 
 class Application:
@@ -67,7 +103,12 @@ class Application:
     )
 
     def __init__(
-        self, protocol: Protocol, server_state: ServerState, scope: Scope, *, logs_access: bool
+        self,
+        protocol: WebSocketConnection,
+        server_state: ServerState,
+        scope: Scope,
+        *,
+        logs_access: bool,
     ) -> None:
         self._protocol = protocol
         self._logs_access = logs_access

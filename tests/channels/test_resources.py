@@ -205,9 +205,10 @@ def test_a_timer_that_rang_is_forgotten():
                 room.channel.send_after(1.0, "tick")
                 await asyncio.sleep(2)
 
-            belongings = room.channel._runner._resources
-            assert belongings is not None
-            assert not belongings._timers
+            (runner,) = room.client.connection.runners
+            resources = runner._resources
+            assert resources is not None
+            assert not resources._timers
 
     run_virtually(scene())
 

@@ -1,9 +1,8 @@
 """When keys were last seen, kept beyond the life of a node.
 
 A presence is gone when its owner is. What stays is one number for each key, the unix time at which
-it was last here. Three parts: a ``LastSeenStore`` keeps the numbers, and applications may write
-their own; ``SqliteLastSeen`` is one in a file; ``LastSeenRecorder`` is what a running presence
-uses, so that noting a time costs it no more than a dict entry.
+it was last here. A ``LastSeenStore`` keeps the numbers, and applications may write their own;
+``SqliteLastSeen`` is one in a file. What a running presence has of it is ``following.recorder``.
 
 A later time wins wherever two meet: in the recorder, in the store, between nodes. So times may be
 written twice and in any order, and what failed to be written is simply written again.
@@ -12,32 +11,24 @@ written twice and in any order, and what failed to be written is simply written 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import os
 import threading
 import time
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from roost.channels.application import Failed, name_of, run
-from roost.channels.tasks import end
 from roost.exceptions import ConfigurationError, NotStarted
 
 if TYPE_CHECKING:
     import sqlite3  # at run time where it is used: some builds of Python have none
 
-__all__ = ["LastSeenRecorder", "LastSeenStore", "SqliteLastSeen"]
+__all__ = ["LastSeenStore", "SqliteLastSeen"]
 
 logger = logging.getLogger("roost.presence")
 
 T = TypeVar("T")
-
-STOP_TIMEOUT: Final = 10.0  # seconds that a store may take for its last write, and for its close
-FLUSH_PERIOD: Final = 1.0  # seconds: what a node that dies at once may forget
-MAX_WAITING: Final = 100_000  # keys, about 25 MB: a store that is away for long costs no more
 
 BUSY_TIMEOUT: Final = 5.0  # seconds that another process may hold the file, as sqlite3 has it
 BUSY_RETRY_PERIOD: Final = 0.01  # seconds
@@ -329,167 +320,3 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _nothing() -> None:
     """What comes after everything that was submitted before."""
-
-
-class LastSeenRecorder:
-    """Gather when keys were seen, and write it to a store in the background.
-
-    ``start`` it, tell it with ``seen``, ask it with ``read``, ``stop`` it. There is one write at a
-    time and one in a period, however many keys are seen. A write that fails is logged, counted and
-    tried again in the next period with what came meanwhile.
-
-    Args:
-        store: Where to. It is open from ``start`` to ``stop``.
-        counters: ``"last_seen_full"`` counts times that were dropped as too many waited,
-            ``"last_seen_failed"`` counts writes that failed.
-        flush_period: Seconds between two writes.
-        max_waiting: Keys that may wait; one more costs the one seen longest ago. Those of a write
-            that is under way, or failed, count by themselves until the next write takes up both.
-
-    Example:
-        >>> async def see_alice():
-        ...     recorder = LastSeenRecorder(SqliteLastSeen(":memory:"), Counter())
-        ...     await recorder.start()
-        ...     recorder.seen("alice", 1520417565.0)
-        ...     times = await recorder.read(["alice", "bob"])
-        ...     await recorder.stop()
-        ...     return times
-        >>> asyncio.run(see_alice())
-        {'alice': 1520417565.0}
-    """
-
-    def __init__(
-        self,
-        store: LastSeenStore,
-        counters: Counter[str],
-        *,
-        flush_period: float = FLUSH_PERIOD,
-        max_waiting: int = MAX_WAITING,
-    ) -> None:
-        self._store = store
-        self._counters = counters
-        self._flush_period = flush_period
-        self._max_waiting = max_waiting
-        # Both from the one noted longest ago to the last. Ordered dicts, as a plain one gets slow
-        # when its first entry is dropped again and again.
-        self._waiting: OrderedDict[str, float] = OrderedDict()
-        self._writing: OrderedDict[str, float] = OrderedDict()  # emptied when it was written
-        self._write_lock = asyncio.Lock()
-        self._timer: asyncio.Task[None] | None = None
-        self._context = contextvars.copy_context()
-
-    def seen(self, key: str, at: float) -> None:
-        """Note that ``key`` was seen ``at`` that time, in unix seconds."""
-        self._note(self._waiting, key, at)
-
-    async def read(self, keys: Collection[str]) -> dict[str, float]:
-        """Return when keys were last seen, in unix seconds, written or not; unknown are missing.
-
-        Args:
-            keys: Any number.
-
-        Raises:
-            Exception: What the store raises.
-        """
-        wanted = list(keys)
-        # Before the store is asked: what is written meanwhile may be in neither afterwards.
-        unwritten = [
-            (key, times[key])
-            for times in (self._writing, self._waiting)
-            for key in wanted
-            if key in times
-        ]
-        try:
-            found: dict[str, float] = await run(
-                contextvars.copy_context(), self._store.read, wanted
-            )
-        except Failed as failed:
-            raise failed.error from failed
-        for key, at in unwritten:
-            found[key] = max(at, found.get(key, at))
-        return found
-
-    async def flush(self) -> None:
-        """Write what waits, now; if the store fails, that is logged and it goes on waiting."""
-        async with self._write_lock:
-            waiting, self._waiting = self._waiting, OrderedDict()
-            if self._writing:  # the write before failed
-                for key, at in waiting.items():
-                    self._note(self._writing, key, at)
-            else:
-                self._writing = waiting
-            if not self._writing:
-                return
-            try:
-                # A copy, which may be changed: what we have is written again if this fails.
-                await run(self._context.copy(), self._store.record, dict(self._writing))
-            except Failed as failed:
-                self._failed(failed)
-            else:
-                self._writing = OrderedDict()
-
-    async def start(self) -> None:
-        """Open the store, and write to it from now on.
-
-        Raises:
-            Exception: What the store raises; then nothing was started.
-        """
-        self._context = contextvars.copy_context()
-        try:
-            await run(self._context.copy(), self._store.open)
-        except Failed as failed:
-            raise failed.error from failed
-        self._write_lock = asyncio.Lock()  # of this loop
-        self._timer = asyncio.get_running_loop().create_task(self._flush_regularly())
-
-    async def stop(self) -> None:
-        """Write what waits, and close the store; nothing happens the second time.
-
-        What takes over ``STOP_TIMEOUT`` seconds is given up.
-        """
-        timer, self._timer = self._timer, None
-        if timer is None:
-            return
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                async with self._write_lock:  # not amid a write
-                    timer.cancel()
-                await asyncio.wait([timer])
-                await self.flush()
-        except TimeoutError as error:
-            self._failed(Failed(name_of(self._store.record), error))
-        finally:
-            if self._writing:
-                logger.error("stopped with the last seen times of %d keys", len(self._writing))
-            await end([timer])
-            await self._close()
-
-    async def _close(self) -> None:
-        try:
-            await run(self._context.copy(), self._store.close, timeout=STOP_TIMEOUT)
-        except Failed as failed:
-            logger.error("%s failed", failed.name, exc_info=failed.error)
-
-    async def _flush_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_period)
-            await self.flush()
-
-    def _note(self, times: OrderedDict[str, float], key: str, at: float) -> None:
-        known_at = times.get(key)
-        if known_at is not None and known_at >= at:
-            return
-        times[key] = at
-        times.move_to_end(key)
-        if len(times) > self._max_waiting:
-            times.popitem(last=False)
-            self._counters["last_seen_full"] += 1
-
-    def _failed(self, failed: Failed) -> None:
-        self._counters["last_seen_failed"] += 1
-        logger.error(
-            "%s failed, the last seen times of %d keys wait for the next try",
-            failed.name,
-            len(self._writing),
-            exc_info=failed.error,
-        )
