@@ -38,7 +38,7 @@ class LastSeenRecorder:
             that is under way, or failed, count by themselves until the next write takes up both.
 
     Example:
-        >>> from roost import SqliteLastSeen
+        >>> from roost.presence import SqliteLastSeen
         >>> async def see_alice():
         ...     recorder = LastSeenRecorder(SqliteLastSeen(":memory:"), Counter())
         ...     await recorder.start()
