@@ -211,6 +211,22 @@ def test_a_flap_is_told_to_those_alone_who_saw_it():
     assert feed.diff(2, 3) == Diff(2, 3, (ALICE,), ())
 
 
+def test_a_ref_that_two_keys_have_is_two_presences():
+    """Two nodes of one id give their refs twice, until one of them takes another id."""
+    feed = TopicFeed()
+    alice, carol = entry("alice", 1), entry("carol", 1)
+    assert alice.ref == carol.ref
+    feed.join(alice, 1)
+    feed.take()
+
+    feed.leave(alice, 2)
+    feed.join(carol, 3)
+    diff = feed.diff(1, feed.take())
+
+    assert [each.key for each in diff.joins] == ["carol"]
+    assert [each.key for each in diff.leaves] == ["alice"]
+
+
 def test_a_diff_is_in_the_order_of_arrival():
     """Of the keys, and of the metas of one key."""
     again = entry("alice", 3)

@@ -68,7 +68,8 @@ class NetChanges:
     __slots__ = ("_is_visible", "joins", "leaves", "touched")
 
     def __init__(self) -> None:
-        self._is_visible: dict[str, bool] = {}  # at the end, by ref
+        # At the end, by key and ref: two nodes of one id, which part later, give their refs twice.
+        self._is_visible: dict[tuple[str, str], bool] = {}
         self.joins: dict[str, dict[str, Entry]] = {}
         self.leaves: dict[str, dict[str, Entry]] = {}
         self.touched: dict[tuple[bool, str], None] = {}
@@ -77,7 +78,7 @@ class NetChanges:
         """Add the change before those that were added."""
         entry, was_hidden = change.entry, change.is_visible
         ref, key = entry.ref, entry.key
-        is_visible = self._is_visible.setdefault(ref, change.is_visible)
+        is_visible = self._is_visible.setdefault((key, ref), change.is_visible)
         side = self.joins if is_visible else self.leaves
         self.touched[is_visible, key] = None
         if is_visible is was_hidden:
