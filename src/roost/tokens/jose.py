@@ -7,6 +7,7 @@ be verified.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -20,6 +21,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from roost.exceptions import ConfigurationError, TokenError, TokenExpired, TokenInvalid
 from roost.strict_json import DECODE_ERRORS, decode_json
+from roost.tokens.base64url import decode_base64url
 
 __all__ = [
     "ASYMMETRIC",
@@ -48,6 +50,8 @@ KeyLike: TypeAlias = str | bytes | Mapping[str, Any]
 SYMMETRIC: Final = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes of a key, RFC 7518 section 3.2
 ASYMMETRIC: Final = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
 _CURVES: Final = {"ES256": "P-256", "EdDSA": "Ed25519"}
+_MATERIAL: Final = ("kty", "k", "n", "e", "crv", "x", "y")  # of a JSON Web Key
+_MARKS_OF_PUBLIC_KEYS: Final = (b"-----BEGIN", b"---- BEGIN", b"ssh-", b"ecdsa-")
 _RSA_SIZES: Final = range(2048, 16384 + 1)  # bits; RFC 7518 section 3.3, and what takes too long
 MAX_KEYS: Final = 100  # of a key set
 MAX_KEY_ID_LENGTH: Final = 256
@@ -188,45 +192,71 @@ def import_key(key: KeyLike, algorithm: str, key_id: str | None = None) -> Verif
         raise ConfigurationError(
             f"algorithm: expected one of {', '.join(_registries)}, got {algorithm!r}"
         )
-    given = dict(key) if isinstance(key, Mapping) else key
     try:
-        imported = _imported(given, algorithm)
+        imported = _from_jwk(key, algorithm) if isinstance(key, Mapping) else _read(key, algorithm)
     except _REFUSALS as error:
         raise ConfigurationError(f"a key for {algorithm}: {error}") from error
     return VerifyingKey(imported, algorithm, key_id)
 
 
-def _imported(given: str | bytes | dict[str, Any], algorithm: str) -> Key:
-    if isinstance(given, dict) and given.get("kty") != ASYMMETRIC.get(algorithm, "oct"):
-        raise ValueError(f"a JSON Web Key of the type {given.get('kty')!r} is for another one")
+def _from_jwk(jwk: Mapping[str, Any], algorithm: str) -> Key:
+    """A key of its material alone: what else stands there is for us to decide on.
+
+    Its size is looked at first: of small keys joserfc only warns.
+    """
+    kind, material = jwk.get("kty"), {name: jwk[name] for name in _MATERIAL if name in jwk}
+    if kind != ASYMMETRIC.get(algorithm, "oct"):
+        raise ValueError(f"a JSON Web Key of the type {kind!r} is for another algorithm")
     if algorithm in SYMMETRIC:
-        secret = OctKey.import_key(_secret(given, SYMMETRIC[algorithm]))
-        if len(secret.raw_value) < SYMMETRIC[algorithm]:
-            raise ValueError(
-                f"expected a secret of at least {SYMMETRIC[algorithm]} bytes, got "
-                f"{len(secret.raw_value)}"
-            )
-        return secret
+        _check_secret(decode_base64url(jwk["k"]), algorithm)
+        return OctKey.import_key(material)
     if algorithm == "RS256":
-        rsa = RSAKey.import_key(given)
-        if rsa.raw_value.key_size not in _RSA_SIZES:
-            raise ValueError(f"expected at least 2048 bits, got {rsa.raw_value.key_size}")
+        _check_modulus(int.from_bytes(decode_base64url(jwk["n"]), "big").bit_length())
+        return RSAKey.import_key(material)
+    return _on_curve(
+        ECKey.import_key(material) if algorithm == "ES256" else OKPKey.import_key(material),
+        algorithm,
+    )
+
+
+def _read(given: str | bytes, algorithm: str) -> Key:
+    """A key that is a secret, or PEM."""
+    raw = given.encode() if isinstance(given, str) else given
+    if not isinstance(raw, bytes):
+        raise TypeError(f"expected text or bytes, got {type(raw).__name__}")
+    if algorithm in SYMMETRIC:
+        _check_secret(raw, algorithm)
+        return OctKey.import_key(raw)
+    if algorithm == "RS256":
+        with warnings.catch_warnings():  # of small keys, which are refused
+            warnings.simplefilter("ignore")
+            rsa = RSAKey.import_key(raw)
+        _check_modulus(rsa.raw_value.key_size)
         return rsa
-    key = ECKey.import_key(given) if algorithm == "ES256" else OKPKey.import_key(given)
+    return _on_curve(
+        ECKey.import_key(raw) if algorithm == "ES256" else OKPKey.import_key(raw), algorithm
+    )
+
+
+def _check_secret(secret: bytes, algorithm: str) -> None:
+    """Raise for what is too short, and for a public key: who has that could sign with it."""
+    if any(mark in secret for mark in _MARKS_OF_PUBLIC_KEYS):
+        raise ValueError("expected a secret, got a public key, or a certificate")
+    if len(secret) < SYMMETRIC[algorithm]:
+        raise ValueError(
+            f"expected a secret of at least {SYMMETRIC[algorithm]} bytes, got {len(secret)}"
+        )
+
+
+def _check_modulus(bit_count: int) -> None:
+    if bit_count not in _RSA_SIZES:
+        raise ValueError(f"expected 2048 to 16384 bits, got {bit_count}")
+
+
+def _on_curve(key: ECKey | OKPKey, algorithm: str) -> Key:
     if key.curve_name != _CURVES[algorithm]:
         raise ValueError(f"expected the curve {_CURVES[algorithm]}, got {key.curve_name}")
     return key
-
-
-def _secret(given: str | bytes | dict[str, Any], min_size: int) -> str | bytes | dict[str, Any]:
-    """``given``, if it is nobody's public key: who has that could sign with it."""
-    text = given.encode() if isinstance(given, str) else given
-    if isinstance(text, bytes):
-        if any(mark in text for mark in (b"-----BEGIN", b"---- BEGIN", b"ssh-", b"ecdsa-")):
-            raise ValueError("expected a secret, got a public key, or a certificate")
-        if len(text) < min_size:  # before joserfc warns of it
-            raise ValueError(f"expected a secret of at least {min_size} bytes, got {len(text)}")
-    return given
 
 
 def import_key_set(document: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
