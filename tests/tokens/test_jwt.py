@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from roost.exceptions import ConfigurationError, TokenExpired, TokenInvalid, TokenMissing
-from roost.tokens import JWTVerifier
+from roost.tokens import JWTVerifier, jose
 from tests.tokens.clock import Clock
 from tests.tokens.jwts import Keys, base64url, made, public_jwk, public_pem, signature
 
@@ -251,6 +251,16 @@ def test_another_algorithm_of_the_same_key():
     """A secret for HS256 verifies HS256."""
     for other in ("HS384", "HS512"):
         refused(made(other, GOOD, SECRET), verifier(), f"signed by {other}, expected HS256")
+
+
+def test_a_key_verifies_its_algorithm_only():
+    """Also a signature that the key made, if the token says that it is another one."""
+    key = jose.import_key(SECRET, "HS256")
+
+    assert jose.verify(made("HS256", GOOD, SECRET), [key]) == GOOD
+    for other in ("HS384", "RS256", "none"):
+        with pytest.raises(TokenInvalid):
+            jose.verify(made(other, GOOD, SECRET, algorithm="HS256"), [key])
 
 
 @pytest.mark.usefixtures("clock")

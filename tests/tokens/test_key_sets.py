@@ -14,8 +14,7 @@ import pytest
 
 from roost.exceptions import ConfigurationError, KeysUnavailable, TokenInvalid, TokenMissing
 from roost.tokens import JWKSVerifier
-from roost.tokens.fetching import MAX_DOCUMENT_SIZE
-from roost.tokens.key_sets import FETCH_INTERVAL, FRESH_PERIOD, STALE_PERIOD
+from roost.tokens.key_sets import FETCH_INTERVAL, FRESH_PERIOD, MAX_DOCUMENT_SIZE, STALE_PERIOD
 from tests.servers import run_uvicorn
 from tests.tokens.jwts import Keys, base64url, made, public_jwk, public_pem
 from tests.virtual_clock import run_virtually, virtually
@@ -365,10 +364,14 @@ def test_a_run_that_ends_while_keys_come():
 async def served(
     status: int, *chunks: bytes, every: float = 0.0, **headers: str
 ) -> AsyncIterator[str]:
-    """A server that answers so; yields the address of its key set."""
+    """A server that answers so, but has a good key set at ``/good``; yields the address."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
+            return
+        if scope["path"] == "/good":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": DOCUMENT})
             return
         start = {"type": "http.response.start", "status": status}
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -401,6 +404,8 @@ async def test_over_http():
         (404, [DOCUMENT], {}),
         (500, [], {}),
         (302, [], {"location": "/keys"}),
+        (302, [], {"location": "/good"}),
+        (307, [], {"location": "/good"}),
         (301, [], {"location": "file:///etc/passwd"}),
         (200, [b" " * 65536] * 5, {}),
         (200, [b"<html>"], {}),

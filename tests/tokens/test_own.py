@@ -197,6 +197,7 @@ def test_an_encrypted_token_chooses_no_algorithm():
         {"alg": "dir", "enc": "A128CBC-HS256"},
         {"alg": "A256KW", "enc": "A256GCM"},
         {"alg": "dir", "enc": "A256GCM", "zip": "DEF"},
+        {"alg": "dir", "enc": "A256GCM", "kid": "1"},
     ):
         other = jwe.encrypt_compact(header, payload, key, algorithms=list(header.values()))
         with pytest.raises(TokenInvalid):
@@ -244,6 +245,17 @@ def test_an_encrypted_token_says_nothing():
 def test_what_can_be_no_token_is_not_looked_into(kind: str, token: Any):
     """What is no text, no ASCII, or too long is invalid before anything of it is decoded."""
     with pytest.raises(TokenInvalid):
+        way(kind).read(token)
+
+
+@both
+def test_good_tokens_that_are_too_long(kind: str):
+    """How long a token may be is said by who reads it."""
+    make, read = way(kind, max_size=1 << 20)
+    token = make("a" * 9000)
+
+    assert read(token).data == "a" * 9000
+    with pytest.raises(TokenInvalid, match="more than 8192"):
         way(kind).read(token)
 
 

@@ -472,6 +472,17 @@ def test_what_can_be_no_token_is_not_looked_into(kind: str, token: Any):
         way(kind).read(token)
 
 
+@both
+def test_good_tokens_that_are_too_long(kind: str):
+    """How long a token may be is said by who reads it."""
+    make, read = way(kind, max_size=1 << 20)
+    token = make("a" * 9000)
+
+    assert read(token).data == "a" * 9000
+    with pytest.raises(TokenInvalid, match="more than 8192"):
+        way(kind).read(token)
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 import urllib.request
 from http.client import HTTPMessage
 from typing import IO, Final
-from urllib.parse import urlsplit
 
-from roost.exceptions import ConfigurationError
+from roost.tokens.key_sets import MAX_DOCUMENT_SIZE
 
-__all__ = ["MAX_DOCUMENT_SIZE", "check_url", "fetch_by_urllib"]
+__all__ = ["fetch_by_urllib"]
 
-MAX_DOCUMENT_SIZE: Final = 256 * 1024  # bytes; those of the large providers have less than 10 kB
 _CHUNK_SIZE: Final = 16 * 1024
-
-
-def check_url(url: str) -> str:
-    """``url``, if nobody on the way could put keys of their own there.
-
-    Raises:
-        ConfigurationError: It is not https; http only goes to this machine itself.
-    """
-    parts = urlsplit(url)
-    if parts.hostname and (
-        parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-    ):
-        return url
-    raise ConfigurationError(f"url: expected https://…, got {url!r}")
 
 
 async def fetch_by_urllib(url: str, timeout: float) -> bytes:
@@ -70,10 +53,3 @@ def _fetch(url: str, timeout: float) -> bytes:
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"it takes longer than {timeout} s")
     return document
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -21,13 +21,10 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from roost.exceptions import ConfigurationError, TokenError, TokenExpired, TokenInvalid
 from roost.strict_json import DECODE_ERRORS, decode_json
+from roost.tokens.algorithms import ASYMMETRIC, SYMMETRIC, KeyLike
 from roost.tokens.base64url import decode_base64url
 
 __all__ = [
-    "ASYMMETRIC",
-    "SYMMETRIC",
-    "Algorithm",
-    "KeyLike",
     "VerifyingKey",
     "check_claims",
     "decrypt",
@@ -41,14 +38,6 @@ __all__ = [
     "verify_own",
 ]
 
-Algorithm: TypeAlias = Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"]
-"""How a JWT is signed. EdDSA is Ed25519, and taken under that name, too (RFC 9864)."""
-
-KeyLike: TypeAlias = str | bytes | Mapping[str, Any]
-"""A secret, a public key as PEM, or either as a JSON Web Key."""
-
-SYMMETRIC: Final = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes of a key, RFC 7518 section 3.2
-ASYMMETRIC: Final = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
 _CURVES: Final = {"ES256": "P-256", "EdDSA": "Ed25519"}
 _MATERIAL: Final = ("kty", "k", "n", "e", "crv", "x", "y")  # of a JSON Web Key
 _MARKS_OF_PUBLIC_KEYS: Final = (b"-----BEGIN", b"---- BEGIN", b"ssh-", b"ecdsa-")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from roost.exceptions import ConfigurationError, TokenInvalid
-from roost.tokens.fetching import check_url, fetch_by_urllib
-from roost.tokens.key_sets import Fetch, KeySet
+from roost.tokens.algorithms import ASYMMETRIC, Algorithm, KeyLike
+from roost.tokens.key_sets import Fetch, KeySet, check_url
 from roost.tokens.rotation import MAX_SECRETS, installed
 from roost.tokens.verified import MAX_TOKEN_SIZE, Verified, check_leeway, check_size, taken
-
-if TYPE_CHECKING:
-    from roost.tokens.jose import Algorithm, KeyLike
 
 __all__ = ["JWKSVerifier", "JWTVerifier", "Names"]
 
@@ -139,10 +136,10 @@ class JWKSVerifier:
         with installed("JWKSVerifier"):
             from roost.tokens import jose
         self._jose = jose
-        wrong = [name for name in algorithms if name not in jose.ASYMMETRIC]
+        wrong = [name for name in algorithms if name not in ASYMMETRIC]
         if wrong or isinstance(algorithms, str) or not algorithms:
             raise ConfigurationError(
-                f"algorithms: expected some of {', '.join(jose.ASYMMETRIC)}, got {algorithms!r}: "
+                f"algorithms: expected some of {', '.join(ASYMMETRIC)}, got {algorithms!r}: "
                 "what is public can't be a secret"
             )
         if not 0 < timeout <= 60:
@@ -189,6 +186,8 @@ class JWKSVerifier:
         return self._jose.import_key_set(document, self._algorithms)
 
     async def _by_urllib(self, url: str) -> bytes:
+        from roost.tokens.fetching import fetch_by_urllib  # most applications do without
+
         return await fetch_by_urllib(url, self._timeout)
 
 

@@ -16,26 +16,42 @@ Whatever the cause, there is one fetch at a time, and after one, failed or not, 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
 
-from roost.exceptions import KeysUnavailable, TokenInvalid
-from roost.tokens.fetching import MAX_DOCUMENT_SIZE
+from roost.exceptions import ConfigurationError, KeysUnavailable, TokenInvalid
 
 if TYPE_CHECKING:
     from roost.tokens.jose import VerifyingKey
 
-__all__ = ["Fetch", "KeySet"]
+__all__ = ["MAX_DOCUMENT_SIZE", "Fetch", "KeySet", "check_url"]
 
 logger = logging.getLogger("roost.tokens")
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
 """Returns what a URL serves, or raises."""
 
+MAX_DOCUMENT_SIZE: Final = 256 * 1024  # bytes; those of the large providers have less than 10 kB
 FRESH_PERIOD: Final = 600.0  # seconds
 STALE_PERIOD: Final = 24 * 3600.0  # seconds
 FETCH_INTERVAL: Final = 10.0  # seconds
+
+
+def check_url(url: str) -> str:
+    """``url``, if nobody on the way could put keys of their own there.
+
+    Raises:
+        ConfigurationError: It is not https; http only goes to this machine itself.
+    """
+    parts = urlsplit(url)
+    if parts.hostname and (
+        parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+    ):
+        return url
+    raise ConfigurationError(f"url: expected https://…, got {url!r}")
 
 
 class KeySet:
@@ -146,3 +162,10 @@ class KeySet:
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
