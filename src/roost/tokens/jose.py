@@ -306,6 +306,8 @@ def read_header(token: str) -> tuple[str, str | None]:
         raise TokenInvalid("the token's header is not one of a JWT")
     if key_id is not None and len(key_id) > MAX_KEY_ID_LENGTH:
         raise TokenInvalid(f"the token's key id has {len(key_id)} characters")
+    if _canonical(algorithm) not in _registries:  # whatever is there is not for the log
+        raise TokenInvalid("the token is not signed by an algorithm that is verified here")
     return _canonical(algorithm), key_id
 
 

@@ -44,10 +44,10 @@ class JWTVerifier:
     Example:
         >>> secret = "0123456789abcdef0123456789abcdef"
         >>> jwts = JWTVerifier(secret, algorithm="HS256", issuer=None, audience=None)
-        >>> jwts.verify("eyJhbGciOiJub25lIn0.e30.")
+        >>> jwts.verify("eyJhbGciOiJFUzI1NiJ9.e30.")
         Traceback (most recent call last):
         ...
-        roost.exceptions.TokenInvalid: the token is signed by none, expected HS256
+        roost.exceptions.TokenInvalid: the token is signed by ES256, expected HS256
     """
 
     def __init__(
@@ -210,7 +210,11 @@ class _ClaimChecks:
             now=time.time(),
             leeway=self._leeway,
         )
-        return Verified(claims, signed_at=claims.get("iat"), expires_at=claims["exp"])
+        try:
+            signed_at = float(claims["iat"]) if "iat" in claims else None
+            return Verified(claims, signed_at, expires_at=float(claims["exp"]))
+        except OverflowError as error:  # JSON has integers that are no times
+            raise TokenInvalid("the token's claims: exp, or iat, is no time") from error
 
 
 def _several(names: Names, argument: str) -> list[str] | None:

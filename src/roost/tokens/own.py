@@ -200,7 +200,7 @@ class _Claims:
             claims = decode_json(payload)
             data, signed_at = claims["data"], float(claims["iat"])
             expires_at = float(claims.get("exp", math.inf))
-        except (*DECODE_ERRORS, TypeError, LookupError, AttributeError) as error:
+        except (*DECODE_ERRORS, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             raise TokenInvalid("the token is ours, but says nothing that roost wrote") from error
         expires_at = min(expires_at, signed_at + self._less(max_age))
         return check_times(Verified(data, signed_at, expires_at), self._leeway)
