@@ -18,6 +18,7 @@ from roost.exceptions import (
     InvalidMessage,
     InvalidName,
     JoinRefused,
+    KeysUnavailable,
     LocalProtocolError,
     MailboxFull,
     NoReplyRef,
@@ -29,6 +30,11 @@ from roost.exceptions import (
     RemoteProtocolError,
     ReplyError,
     RoostError,
+    TermError,
+    TokenError,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
     TopicFull,
     UnsupportedPayload,
     WrongThread,
@@ -56,6 +62,15 @@ SENTENCES = [
     (JoinRefused(), "join refused with {}"),
     (ReplyError({"reason": "no"}), "error reply with {'reason': 'no'}"),
     (ReplyError(), "error reply with {}"),
+    (TokenError("not for this"), "not for this"),
+    (TokenMissing(), "there is no token"),
+    (TokenInvalid("the signature is of another key"), "the signature is of another key"),
+    (TokenExpired(1700000000.5), "the token has expired"),
+    (
+        KeysUnavailable("https://id.example.com/keys", "it answers 500"),
+        "no keys from https://id.example.com/keys: it answers 500",
+    ),
+    (TermError("a set is no term"), "a set is no term"),
     (
         NotJoined("room:1"),
         "channel 'room:1' has not joined yet: push, reply and broadcast work from after_join on",
@@ -112,11 +127,11 @@ def repickled(error: RoostError) -> object:
 
 
 def drawn_tree() -> dict[str, set[str]]:
-    """Each error of the drawing with its parents: the one above it, and the one in brackets."""
+    """Each error of the drawing with its parents: the one above it, and those in brackets."""
     tree: dict[str, set[str]] = {"RoostError": {"Exception"}}
     above = ["RoostError"]  # the names that lead to a line; a headline repeats the name above it
     for line in (exceptions.__doc__ or "").splitlines():
-        match = re.fullmatch(r"    ([│ ]*)[├└]── (.+?)(?: \((\w+)\))?(?:  .*)?", line)
+        match = re.fullmatch(r"    ([│ ]*)[├└]── (.+?)(?: \((\w+(?:, \w+)*)\))?(?:  .*)?", line)
         if match is None:
             continue
         depth = len(match[1]) // 4 + 1
@@ -124,7 +139,7 @@ def drawn_tree() -> dict[str, set[str]]:
         is_error = hasattr(exceptions, match[2])
         above[depth:] = [match[2] if is_error else parent]
         if is_error:
-            tree[match[2]] = {parent, match[3]} - {None}
+            tree[match[2]] = {parent, *(match[3] or parent).split(", ")}
     return tree
 
 
@@ -180,3 +195,13 @@ def test_errors_hold_data():
     assert (FieldTooLong("ref", 300).field, FieldTooLong("ref", 300).size) == ("ref", 300)
     assert InvalidMessage("JSON", "b'x'").close_code == 1011
     assert JoinRefused([1]).payload == [1]
+
+
+def test_a_bad_token_refuses_whatever_was_asked_for():
+    """A connection, a join, or an event: each of them is refused with a code for programs."""
+    for error in (TokenMissing(), TokenInvalid("changed"), TokenExpired(1.0)):
+        assert isinstance(error, ConnectRefused)
+        assert isinstance(error, JoinRefused)
+        assert isinstance(error, ReplyError)
+        assert error.payload == {"reason": error.code}
+        assert error.reason == str(error)

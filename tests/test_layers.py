@@ -20,6 +20,7 @@ LAYERS = {
     "tracker": 2,
     "wire": 2,
     "pubsub": 3,
+    "tokens": 3,
     "channels": 4,
     "presence": 5,
     "asgi": 6,

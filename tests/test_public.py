@@ -35,6 +35,7 @@ MODULES = [
     "roost.presence",
     "roost.pubsub",
     "roost.testing",
+    "roost.tokens",
 ]
 
 

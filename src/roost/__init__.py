@@ -1,6 +1,7 @@
 """Phoenix Channels and Presence for Python: who is here, everywhere, always right."""
 
 from roost import logs as logs  # bounds what is logged
+from roost import tokens as tokens
 from roost.asgi.drainer import Drainer
 from roost.asgi.endpoint import Endpoint
 from roost.asgi.mount import Mount, WebSocket

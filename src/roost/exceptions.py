@@ -9,15 +9,21 @@
     ├── AdapterError (ConnectionError)       the engine between nodes is not to be reached
     ├── Refusals, raised by the application
     │   ├── ConnectRefused                   in ``Socket.connect``
+    │   │   └── TokenError (JoinRefused, ReplyError)  a token that says nobody; anywhere
+    │   │       ├── TokenMissing             there is none
+    │   │       ├── TokenInvalid             it is none of ours, or not for this
+    │   │       └── TokenExpired             it was good once
     │   ├── JoinRefused                      in ``Channel.join``
     │   │   └── TopicFull (ReplyError)       no member more; in an event handler, too
     │   └── ReplyError                       in an event handler
+    ├── KeysUnavailable (ConnectionError)    an identity provider's keys can't be fetched
     ├── Channel life
     │   ├── NotJoined (RuntimeError)         push or broadcast before the join was accepted
     │   ├── ChannelClosed (RuntimeError)     anything after the channel's end
     │   ├── NoReplyRef (RuntimeError)        no message is being answered
     │   └── MailboxFull (RuntimeError)       a channel can't take more messages
     ├── PayloadError (ValueError)            not strict JSON
+    ├── TermError (ValueError)               a value, or bytes, that are no term of Erlang's
     ├── InvalidName (ValueError)             a topic, event or status that can't be one
     │   └── InvalidKey                       a presence key that clients can't have
     ├── Presence
@@ -50,6 +56,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidName",
     "JoinRefused",
+    "KeysUnavailable",
     "LocalProtocolError",
     "MailboxFull",
     "NoReplyRef",
@@ -61,6 +68,11 @@ __all__ = [
     "RemoteProtocolError",
     "ReplyError",
     "RoostError",
+    "TermError",
+    "TokenError",
+    "TokenExpired",
+    "TokenInvalid",
+    "TokenMissing",
     "TopicFull",
     "UnsupportedPayload",
     "WrongThread",
@@ -184,6 +196,87 @@ class ReplyError(RoostError):
         return f"error reply with {self.payload!r}"
 
 
+class TokenError(ConnectRefused, JoinRefused, ReplyError):
+    """A token does not say who this is: raised by all that verifies or decrypts tokens.
+
+    Left alone it refuses what was asked for: in ``Socket.connect`` the connection, in
+    ``Channel.join`` the join, in an event handler the event. The reply says ``{"reason": code}``.
+
+    Attributes:
+        code: What is wrong, for programs: ``"token_missing"``, ``"token_invalid"`` or
+            ``"token_expired"``.
+        reason: What is wrong, for the log; never a part of the token, or of what it carries.
+    """
+
+    code = "token_invalid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__({"reason": self.code})
+        self.args = (reason,)  # what a copy is made of
+        self.reason: str = reason
+        self.payload = {"reason": self.code}
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TokenMissing(TokenError):
+    """No token was given: None.
+
+    Send one: ``authToken`` of phoenix.js reaches ``info.auth_token`` if the mount says
+    ``auth_token=True``. Ask whoever comes without one to log in.
+    """
+
+    code = "token_missing"
+
+    def __init__(self, reason: str = "there is no token") -> None:
+        super().__init__(reason)
+
+
+class TokenInvalid(TokenError):
+    """A token was made with another secret or salt, was changed, or is not meant for this.
+
+    Ask its sender to log in. If your own tokens are refused, compare what signs and what verifies:
+    the secret, the salt, the class, for JWTs the issuer, the audience and the algorithm, and the
+    clocks of the machines.
+    """
+
+
+class TokenExpired(TokenError):
+    """A token was good, and is too old now: its sender has to get a new one.
+
+    Attributes:
+        expired_at: Since when, in seconds since 1970.
+    """
+
+    code = "token_expired"
+
+    def __init__(self, expired_at: float) -> None:
+        super().__init__("the token has expired")
+        self.args = (expired_at,)
+        self.expired_at = expired_at
+
+
+class KeysUnavailable(RoostError, ConnectionError):
+    """The keys that tokens of an identity provider are verified with can't be fetched.
+
+    This says nothing about the token: its sender may try again. Look whether this machine reaches
+    the URL, and whether it serves a JSON Web Key Set.
+
+    Attributes:
+        url: Where they should be.
+        reason: What went wrong.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no keys from {self.url}: {self.reason}"
+
+
 class NotJoined(RoostError, RuntimeError):
     """A push, reply or broadcast before the join was accepted.
 
@@ -247,6 +340,14 @@ class PayloadError(RoostError, ValueError):
     """A value that is not strict JSON: NaN, bytes inside an object, clashing keys, unknown types.
 
     Give ``encode_hook`` to turn objects of your own into JSON values.
+    """
+
+
+class TermError(RoostError, ValueError):
+    """A value can't be written as a term of Erlang's, or bytes are no term that can be read.
+
+    What a ``PhoenixTokens`` carries is made of None, booleans, integers below 2^2040, finite
+    floats, text, bytes, ``Atom``, lists, tuples and dicts, at most 64 deep.
     """
 
 

@@ -23,6 +23,7 @@ LOGGERS: Final = (
     "roost.cluster",
     "roost.presence",
     "roost.pubsub",
+    "roost.tokens",
 )
 
 MAX_TEXT: Final = 500  # characters of one text

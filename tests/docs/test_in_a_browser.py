@@ -117,7 +117,11 @@ async def test_a_list_kept_by_hand(tabs: Tabs, folder: Path):
 
 @pytest.mark.parametrize(
     ("name", "section"),
-    [("safety.md", "A token instead of a name"), ("sessions.md", "Log in, and be present")],
+    [
+        ("safety.md", "A token instead of a name"),
+        ("sessions.md", "Log in, and be present"),
+        ("tokens.md", "Log in, and connect"),
+    ],
 )
 async def test_whoever_logs_in_is_listed(name: str, section: str, tabs: Tabs, folder: Path):
     """The page gets its token, or its session, and the list has the user that it is for."""

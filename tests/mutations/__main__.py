@@ -28,6 +28,7 @@ TESTS: Final = {  # which tests are to notice, by the folder of the code
     "channels": ("channels", "testing", "presence"),
     "presence": ("presence", "channels"),
     "asgi": ("asgi", "integration"),
+    "tokens": ("tokens",),
 }
 OPTIONS: Final = (
     "-x",

@@ -1,7 +1,7 @@
 """Planted bugs: each breaks one rule, and some test has to notice.
 
 They are listed in the ``toml`` files beside this one, a table each: ``mutants`` has those that
-break a rule of replication, ``presence`` and ``connections`` those of the layers above::
+break a rule of replication, ``presence``, ``connections`` and ``tokens`` those of what they name::
 
     [gap_is_skipped]
     section = 1

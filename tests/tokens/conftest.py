@@ -1,0 +1,5 @@
+"""What the tests of tokens share."""
+
+from tests.tokens.clock import clock
+
+__all__ = ["clock"]
