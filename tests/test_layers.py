@@ -9,7 +9,7 @@ import roost
 
 PACKAGE = Path(roost.__file__).parent
 
-# DESIGN: what lies below knows nothing of what lies above. ``client`` and ``testing`` are beside.
+# What lies below knows nothing of what lies above. ``testing`` is beside: nothing imports it.
 LAYERS = {
     "exceptions": 0,
     "aliases": 0,
