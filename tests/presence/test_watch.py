@@ -558,9 +558,9 @@ async def test_a_change_reaches_those_who_watch_it_and_nobody_else(
     class Counting(Watch):
         __slots__ = ()
 
-        def note(self, change: Change) -> None:
+        def changed(self, change: Change) -> None:
             noted.append(self)
-            super().note(change)
+            super().changed(change)
 
     monkeypatch.setattr(watch_module, "Watch", Counting)
     async with running() as online:

@@ -212,7 +212,7 @@ class Channel(Generic[Assigns]):
     def terminate(self, reason: str | BaseException) -> Awaitable[None] | None:
         """Clean up; called once for every channel whose ``join`` began, however it ends.
 
-        The presences of the channel have left already, or linger for the ``leave_grace`` of their
+        The presences of the channel have left already, or stay for the ``leave_grace`` of their
         topic, and are still counted. ``push`` and ``broadcast`` still work.
 
         Args:

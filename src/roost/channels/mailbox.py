@@ -178,7 +178,7 @@ class Mailbox:
             duration = time.perf_counter() - started_at
             if duration > SLOW_STEP:
                 self._host.held_loop(argument, duration)
-            # What most steps return is told first: the general question takes a microsecond.
+            # What most steps return is checked first: the general question takes a microsecond.
             if result is not None and type(result) is not dict and inspect.isawaitable(result):
                 return result
             self._host.finished(argument, result)

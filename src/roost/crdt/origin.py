@@ -32,8 +32,7 @@ class OriginId(msgspec.Struct, frozen=True, order=True, dict=True, array_like=Tr
         return urlsafe_b64encode(self.nonce.to_bytes(8, "big")).rstrip(b"=").decode()
 
     def ref(self, seq: int) -> str:
-        """The ref (``phx_ref``) of what this origin added at ``seq``; unique across all
-        incarnations.
+        """The ref (``phx_ref``) of what this origin added at ``seq``; unique across incarnations.
 
         Example:
             >>> OriginId("a", 1, 0xF00D).ref(255)

@@ -46,7 +46,7 @@ _TRACKER: Final = b"T"
 
 
 class _Run:
-    """What lives from start to stop."""
+    """What exists from start to stop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -425,7 +425,7 @@ class PubSub:
 
 
 class _Links:
-    """What an adapter tells of its links, from its start on."""
+    """What an adapter reports of its links, from its start on."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run

@@ -8,7 +8,7 @@ a leave without its join; and none is on both sides, since clients apply joins, 
 
 From time to time the driver *takes* what is pending: most receivers then hold what they held
 before, brought to the end. The log keeps more than is pending only as long as the driver knows of
-somebody who holds less than the others, and is dropped by ``forget``.
+somebody who holds less than the others; ``forget`` drops the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When keys were last seen: noted at the cost of a dict entry, written once a second."""
+"""When keys were last seen: kept at the cost of a dict entry, written once a second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_WAITING: Final = 100_000  # keys, about 25 MB: a store that is away for long
 class LastSeenRecorder:
     """Gather when keys were seen, and write it to a store in the background.
 
-    ``start`` it, tell it with ``seen``, ask it with ``read``, ``stop`` it. There is one write at a
+    ``start`` it, call ``seen`` and ``read``, ``stop`` it. There is one write at a
     time and one in a period, however many keys are seen. A write that fails is logged, counted and
     tried again in the next period with what came meanwhile.
 
@@ -62,7 +62,7 @@ class LastSeenRecorder:
         self._counters = counters
         self._flush_period = flush_period
         self._max_waiting = max_waiting
-        # Both from the one noted longest ago to the last. Ordered dicts, as a plain one gets slow
+        # Both from the key kept longest ago to the last. Ordered dicts, as a plain one gets slow
         # when its first entry is dropped again and again.
         self._waiting: OrderedDict[str, float] = OrderedDict()
         self._writing: OrderedDict[str, float] = OrderedDict()  # emptied when it was written
@@ -71,8 +71,8 @@ class LastSeenRecorder:
         self._context = contextvars.copy_context()
 
     def seen(self, key: str, at: float) -> None:
-        """Note that ``key`` was seen ``at`` that time, in unix seconds."""
-        self._note(self._waiting, key, at)
+        """Keep that ``key`` was seen ``at`` that time, in unix seconds."""
+        self._keep_latest(self._waiting, key, at)
 
     async def read(self, keys: Collection[str]) -> dict[str, float]:
         """Return when keys were last seen, in unix seconds, written or not; unknown are missing.
@@ -107,7 +107,7 @@ class LastSeenRecorder:
             waiting, self._waiting = self._waiting, OrderedDict()
             if self._writing:  # the write before failed
                 for key, at in waiting.items():
-                    self._note(self._writing, key, at)
+                    self._keep_latest(self._writing, key, at)
             else:
                 self._writing = waiting
             if not self._writing:
@@ -167,7 +167,7 @@ class LastSeenRecorder:
             await asyncio.sleep(self._flush_period)
             await self.flush()
 
-    def _note(self, times: OrderedDict[str, float], key: str, at: float) -> None:
+    def _keep_latest(self, times: OrderedDict[str, float], key: str, at: float) -> None:
         known_at = times.get(key)
         if known_at is not None and known_at >= at:
             return

@@ -1,9 +1,9 @@
 """Watches: who is there and what changes, as a stream for server code.
 
 A watch starts with a snapshot, taken at the moment when it is read, and goes on with the changes
-after it: between the two nothing is lost and nothing is told twice. A reader that is too slow is
-behind: what it has not read is dropped, and it gets a snapshot anew. The same rule makes the first
-snapshot; a watch that nobody reads yet holds nothing.
+after it: between the two nothing is lost and nothing comes twice. A reader that is too slow falls
+behind: what it has not read is dropped, and it gets a new snapshot. A watch that nobody has read
+yet is behind as well, so its first item is a snapshot, and it keeps no changes until then.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Watch:
     ) -> None:
         self.close()
 
-    def note(self, change: Change) -> None:
+    def changed(self, change: Change) -> None:
         """Something changed that this watch is about."""
         if self._is_behind:
             return
@@ -153,13 +153,13 @@ class Watches:
                 groups[name].discard(watch)
         self._sweep(watch.of)
 
-    def note(self, events: Sequence[TrackerEvent]) -> None:
+    def changed(self, events: Sequence[TrackerEvent]) -> None:
         """Something changed."""
         for event in events:
             entry = event.new if isinstance(event, Updated) else event.entry
-            self._note_topic(event, entry)
+            self._topic_changed(event, entry)
             if self._everywhere is not None:
-                self._note_key(event, entry, self._everywhere)
+                self._key_changed(event, entry, self._everywhere)
 
     def snapshot(self, of: str | frozenset[str]) -> Snapshot:
         """Who is there now."""
@@ -187,14 +187,14 @@ class Watches:
         for watch in list(self._all):
             watch.close()
 
-    def _note_topic(self, event: TrackerEvent, entry: Entry) -> None:
+    def _topic_changed(self, event: TrackerEvent, entry: Entry) -> None:
         watches = self._by_topic.get(entry.topic)
         if watches is not None:
             change = change_of(event, self._tracker.origin.ref_prefix)
             for watch in tuple(watches):
-                watch.note(change)
+                watch.changed(change)
 
-    def _note_key(self, event: TrackerEvent, entry: Entry, index: KeyIndex) -> None:
+    def _key_changed(self, event: TrackerEvent, entry: Entry, index: KeyIndex) -> None:
         match event:
             case Joined():
                 is_edge = index.add(entry)
@@ -212,7 +212,7 @@ class Watches:
         elif isinstance(change, Leave):
             change = msgspec.structs.replace(change, is_last=is_edge)
         for watch in tuple(watches):
-            watch.note(change)
+            watch.changed(change)
 
     def _index(self) -> KeyIndex:
         if self._everywhere is None:

@@ -48,7 +48,7 @@ class _Connection:
 
 
 class Reading:
-    """Whether what comes on some connections is read; always so where Linux does not tell.
+    """Whether what comes on some connections is read; always so where Linux does not say.
 
     Everything takes ``now``, monotonic, in seconds.
     """
@@ -116,12 +116,12 @@ class Watch(threading.Thread):
     """Looks after all connections of zenoh in this process, until ``stop``.
 
     Args:
-        tell: Told, on this thread, when the reading of them is held up, and when it goes on.
+        notify: Called, on this thread, when the reading of them is held up, and when it goes on.
     """
 
-    def __init__(self, tell: Callable[[bool], None]) -> None:
+    def __init__(self, notify: Callable[[bool], None]) -> None:
         super().__init__(name="roost-zenoh-watch", daemon=True)
-        self._tell = tell
+        self._notify = notify
         self._stopped = threading.Event()
         self._reading = Reading()
         self._is_held_up = False
@@ -135,10 +135,10 @@ class Watch(threading.Thread):
             is_held_up = self._reading.is_held_up(now)
             if is_held_up is not self._is_held_up:
                 self._is_held_up = is_held_up
-                self._tell(is_held_up)
+                self._notify(is_held_up)
 
     def stop(self) -> None:
-        """End soon; what is told meanwhile is of no interest."""
+        """End soon; reports in between are of no interest."""
         self._stopped.set()
 
     def _search(self, now: float) -> None:
