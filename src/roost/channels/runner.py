@@ -246,7 +246,7 @@ class ChannelRunner(ChannelOutput):
         if message.event == LEAVE:
             self._mailbox.deliver(self._leave, message)
         elif self._mailbox.is_full:
-            self.host.hub.counters["mailbox_full"] += 1
+            self.host.hub.mailbox_full(self, self.host.client)
             self.host.send(Reply(self.join_ref, message.ref, message.topic, "error", _OVERLOADED))
         else:
             self._mailbox.deliver(self._handle_event, message)
@@ -276,11 +276,11 @@ class ChannelRunner(ChannelOutput):
         self._post(self._handle_info, _Info(message))
 
     def _post(self, step: Step, argument: Any) -> None:
-        """Add to the mailbox what nobody waits for; dropped and counted if it is full."""
+        """Add to the mailbox what nobody waits for; dropped, counted and logged if it is full."""
         if self._state is State.CLOSING or self._state is State.ENDED:
             return
         if self._mailbox.is_full:
-            self.host.hub.counters["mailbox_full"] += 1
+            self.host.hub.mailbox_full(self, self.host.client)
         else:
             self._mailbox.post(step, argument)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from roost.channels.application import Failed, name_of, run
 from roost.channels.tasks import end
+from roost.logs import Repeats
 from roost.presence.last_seen import LastSeenStore
 
 __all__ = ["LastSeenRecorder"]
@@ -66,6 +67,9 @@ class LastSeenRecorder:
         # when its first entry is dropped again and again.
         self._waiting: OrderedDict[str, float] = OrderedDict()
         self._writing: OrderedDict[str, float] = OrderedDict()  # emptied when it was written
+        self._dropped_count = 0  # since the last flush
+        self._dropped = Repeats()
+        self._failures = Repeats()
         self._write_lock = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
@@ -103,6 +107,7 @@ class LastSeenRecorder:
 
     async def flush(self) -> None:
         """Write what waits, now; if the store fails, that is logged and it goes on waiting."""
+        self._log_dropped()
         async with self._write_lock:
             waiting, self._waiting = self._waiting, OrderedDict()
             if self._writing:  # the write before failed
@@ -176,12 +181,23 @@ class LastSeenRecorder:
         if len(times) > self._max_waiting:
             times.popitem(last=False)
             self._counters["last_seen_full"] += 1
+            self._dropped_count += 1
+
+    def _log_dropped(self) -> None:
+        dropped_count, self._dropped_count = self._dropped_count, 0
+        if dropped_count:
+            now = asyncio.get_running_loop().time()
+            if dropped := self._dropped.note(now, dropped_count):
+                what = "%s is too slow: dropped the times of %d keys"
+                logger.error(what, name_of(self._store.record), dropped)
 
     def _failed(self, failed: Failed) -> None:
         self._counters["last_seen_failed"] += 1
-        logger.error(
-            "%s failed, the last seen times of %d keys wait for the next try",
-            failed.name,
-            len(self._writing),
-            exc_info=failed.error,
-        )
+        if count := self._failures.note(asyncio.get_running_loop().time()):
+            logger.error(
+                "%s failed %d times, the last seen times of %d keys wait for the next try",
+                failed.name,
+                count,
+                len(self._writing),
+                exc_info=failed.error,
+            )

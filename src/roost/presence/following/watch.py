@@ -9,6 +9,7 @@ yet is behind as well, so its first item is a snapshot, and it keeps no changes 
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,14 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.index import KeyIndex
 from roost.exceptions import WrongThread
+from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Snapshot, change_of
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.wire.presence import decode_grouped
 
 __all__ = ["Watch", "Watches"]
+
+logger = logging.getLogger("roost.presence")
 
 MAX_WAITING: Final = 1_000  # changes; whoever is further behind gets a snapshot instead
 
@@ -102,6 +106,7 @@ class Watch:
         if self._is_behind:
             return
         if len(self._waiting) >= MAX_WAITING:
+            self._watches.fell_behind(self, len(self._waiting) + 1)
             self._waiting.clear()
             self._is_behind = True
         else:
@@ -126,6 +131,7 @@ class Watches:
         self._all: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._by_topic: dict[str, weakref.WeakSet[Watch]] = {}
         self._by_key: dict[str, weakref.WeakSet[Watch]] = {}
+        self._too_slow = Repeats()
         # All visible entries by key, whatever their topic: from the first question about keys on.
         self._everywhere: KeyIndex | None = None
 
@@ -172,6 +178,13 @@ class Watches:
             for key, presence in presences.items():
                 presence["topics"] = [entry.topic for entry in groups[key]]
         return Snapshot(presences, self._tracker.version)
+
+    def fell_behind(self, watch: Watch, dropped_count: int) -> None:
+        """A watch has dropped changes, as nobody read them in time."""
+        if dropped := self._too_slow.note(self._loop.time(), dropped_count):
+            of = repr(watch.of) if isinstance(watch.of, str) else f"{len(watch.of)} keys"
+            what = "a watch of %s is too slow: dropped %d changes, its reader gets a snapshot"
+            logger.warning(what, of, dropped)
 
     def check_loop(self) -> None:
         """Raise if this is not the loop of the presence.
