@@ -102,7 +102,7 @@ def _check_event(decorator: str, name: object) -> None:
 
 
 def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:
-    """Note on a method that it handles an event, besides those that it handles already."""
+    """Mark a method as handling an event, besides those that it handles already."""
     setattr(function, attribute, (*getattr(function, attribute, ()), handler))
 
 

@@ -80,7 +80,7 @@ class Mailbox:
         self._max_count = max_count
         self._waiting: deque[tuple[Step, Any]] | None = None  # never empty
         self._is_closed = False
-        self._is_busy = False  # a step runs or is awaited, or the loop has been asked for a turn
+        self._is_busy = False  # a step runs or is awaited, or the next tick will go on
         self._task: asyncio.Task[None] | None = None
         self._awaitable: Awaitable[Any] | None = None  # of the task, until that has begun
 

@@ -104,7 +104,7 @@ class Slice:
         self.renew(origin)
 
     def renew(self, origin: OriginId) -> None:
-        """Begin another life, with nothing tracked and no changes."""
+        """Begin under another id, with nothing tracked and no changes."""
         self.origin = origin
         self._ref_prefix = origin.ref_prefix
         self.seq = 0

@@ -110,7 +110,7 @@ class Presence(TrackerBase[PresenceRun]):
         """A presence came; ``async def`` or ``def``, as ``on_update`` and ``on_leave``.
 
         The callbacks of one topic run one after the other, in the order of its changes, on each
-        node for all presences that it sees; ``join.is_local`` tells whether it is this node's own.
+        node for all presences that it sees; ``join.is_local`` says whether it is this node's own.
         What they raise is logged. While an async one runs, the further changes of its topic wait,
         up to 10,000; more are dropped and counted (``callbacks_full``). When the presence stops,
         what runs is cancelled and what waits is dropped; nobody leaves by that. So set right what

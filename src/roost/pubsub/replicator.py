@@ -410,7 +410,7 @@ class Replicator:
             )
 
     def _look_after_adapter(self) -> None:
-        """Take note of messages that were too large for the engine: they are lost, and logged."""
+        """Count messages too large for the engine as a failure; the adapter has logged them."""
         refused_count = self._adapter.counters["too_large"]
         if refused_count > self._refused_count:
             self._refused_count, self._failed_at = refused_count, self._loop.time()
@@ -438,7 +438,7 @@ class Replicator:
                 )
 
     def _weigh(self, protocol: ReplicationProtocol, event: ClusterEvent) -> None:
-        """Note whether this node is alone since this event."""
+        """Keep since when this node is alone, and which nodes fell silent."""
         if any(peer.is_up for peer in protocol.peers):
             self._has_met, self._alone_since = True, None
             self._forgotten.clear()
@@ -460,7 +460,7 @@ class Replicator:
             )
 
     def _failed(self, kind: str, what: str, error: BaseException) -> None:
-        """Note a failure; it is logged now and then only, as it may come again at once."""
+        """Count a failure, and log it now and then only, as it may come again at once."""
         now = self._loop.time()
         self._failed_at = now
         self._failures[kind] += 1

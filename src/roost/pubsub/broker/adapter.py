@@ -208,7 +208,7 @@ class BrokerAdapter(ABC):
 
 
 class _Run:
-    """What lives from start to close."""
+    """What exists from start to close."""
 
     def __init__(
         self, adapter: BrokerAdapter, deliver: Callable[[bytes], None], links: LinkEvents

@@ -120,7 +120,7 @@ class Outbox:
         return batch
 
     def sent(self) -> None:
-        """Note that the engine has what was taken."""
+        """The engine has what was taken."""
         self._taken_count = self._taken_size = 0
         if not self._waiting:
             self._emptied.set()

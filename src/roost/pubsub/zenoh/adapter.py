@@ -157,7 +157,7 @@ class ZenohAdapter:
 
 
 class _Run:
-    """What lives from start to close."""
+    """What exists from start to close."""
 
     def __init__(
         self,

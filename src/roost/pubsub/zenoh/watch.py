@@ -1,7 +1,7 @@
 """A thread that looks at zenoh's connections from below, where zenoh itself can't be asked.
 
 It takes the option to linger off each of them (``linger``), and sees whether what others sent is
-read: zenoh's calls hang just when its threads are held up, but the kernel tells how much it got for
+read: zenoh's calls hang just when its threads are held up, but the kernel says how much it got for
 a connection and how much of that still waits. A node that reads nothing hears nobody, and would
 take everybody for dead; so that is said as the node's own fault, which it is.
 """
@@ -87,7 +87,7 @@ class Reading:
 
 
 def _look(descriptor: int, connection: _Connection, now: float) -> None:
-    """Note what was read, and what waits.
+    """Look at what was read, and what waits.
 
     Raises:
         OSError: It is closed, by us or by its other end.
