@@ -166,10 +166,6 @@ def render(layout: Layout, samples: Samples) -> str:
         ]
         return [name, *cells, format_ratio(best)]
 
-    def rate(name: str) -> list[str]:
-        rates = [1 / min(samples[size][name]) for size in sizes]
-        return [name, *map(format_figure, rates), format_ratio(rates)]
-
     memory = [samples[size][MEMORY][0] for size in sizes]
     return "\n\n".join(
         [
@@ -178,7 +174,6 @@ def render(layout: Layout, samples: Samples) -> str:
                 ["µs per operation, best (median)", *header],
                 [row(name, 1e-6) for name in OPERATIONS],
             ),
-            markdown_table(["operations/s, best", *header], [rate(name) for name in OPERATIONS]),
             markdown_table(
                 ["", *header],
                 [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import roost
 
 PACKAGE = Path(roost.__file__).parent
+ROOT = Path(__file__).parents[1]
 
-# DESIGN: what lies below knows nothing of what lies above. ``client`` and ``testing`` are beside.
+# What lies below knows nothing of what lies above. ``testing`` is beside: nothing imports it.
 LAYERS = {
     "exceptions": 0,
     "aliases": 0,
@@ -140,6 +142,17 @@ def test_imports_between_rooms_go_down():
 def test_no_modules_import_each_other():
     """There are no circles, not even for type checkers: a lower module says what it needs."""
     assert circles(modules()) == []
+
+
+def test_the_map_names_what_is_there():
+    """Each module and folder that ARCHITECTURE.md names exists; each room has its line."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([\w/.]+(?:\.py|/))`", text)) - {"src/roost/"}
+    homes = (PACKAGE, ROOT, *(path for path in PACKAGE.iterdir() if path.is_dir()))
+
+    assert [each for each in named if not any((home / each).exists() for home in homes)] == []
+    assert {f"{layer}/" for layer in LAYERS if (PACKAGE / layer).is_dir()} <= named
+    assert {f"{name}/" for rooms in ROOMS.values() for name in rooms} <= named
 
 
 def test_circles_are_found():

@@ -476,8 +476,10 @@ class Clock:
 # Bounds.
 
 
-async def test_a_full_mailbox_answers_overloaded(case: ChannelCase, join: Join):
-    """What a client sends beyond the bound is answered at once, counted, and not handled."""
+async def test_a_full_mailbox_answers_overloaded(
+    case: ChannelCase, join: Join, caplog: pytest.LogCaptureFixture
+):
+    """What a client sends beyond the bound is answered at once, counted, logged, not handled."""
     gate = asyncio.Event()
 
     class RoomChannel(Channel):
@@ -494,6 +496,9 @@ async def test_a_full_mailbox_answers_overloaded(case: ChannelCase, join: Join):
     for ref in refs[3:]:
         await room.assert_reply(ref, "error", {"reason": "overloaded"})
     assert case.endpoint.counters["mailbox_full"] == 2
+    (line,) = caplog.messages  # the second one is in a line that comes in a minute
+    assert line.startswith("full mailboxes took no more of 1 messages, the last for <")
+    assert "RoomChannel 'room:1'>" in line
 
     gate.set()
     for ref in refs[:3]:

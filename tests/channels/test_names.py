@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost import Channel, Endpoint, Presence, PubSub, Route, Socket, TrackJoins, event, intercept
-from roost.channels.connection import MAX_NOTED_TOPICS
+from roost.channels.connection import MAX_KEPT_TOPICS
 from roost.channels.router import Router
 from roost.exceptions import ConfigurationError, InvalidMessage, JoinRefused
 from roost.naming import NameLimits
@@ -250,11 +250,11 @@ async def test_what_a_connection_remembers_of_topics_is_bounded():
                 await online.settled()
                 client.send("1", "2", topic, "phx_leave", {})
                 await case.settled()
-        noted = client.connection._notes
+        kept = client.connection._holdings
 
-        assert noted is not None
-        assert len(noted) == 20
-        assert max(map(len, noted)) * MAX_NOTED_TOPICS <= 1_024_000
+        assert kept is not None
+        assert len(kept) == 20
+        assert max(map(len, kept)) * MAX_KEPT_TOPICS <= 1_024_000
 
 
 fields = st.one_of(

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from roost import Channel, Endpoint
+from roost import Channel, Endpoint, Socket
 from roost.exceptions import JoinRefused, PayloadError, WrongThread
 from roost.testing import ChannelCase, JoinedCase
 from tests.clients import connect
@@ -159,6 +159,27 @@ async def test_the_events_look_as_shown():
     assert shape(told) == shape(state)
     assert shape(left) == shape(diff)
     assert len(told["bob"]["metas"][0]["phx_ref"]) == len(state["bob"]["metas"][0]["phx_ref"])
+
+
+@virtually
+async def test_the_events_may_have_other_names():
+    """A client of that presence is sent the same, under the names that the class gives."""
+    guide = GUIDE.run(until="What a client is told")
+    crowd = guide.Crowd()
+
+    class CrowdChannel(Channel):
+        async def after_join(self) -> None:
+            await crowd.enter(self, self.join_params["name"])
+
+    async with ChannelCase(Endpoint({}, presences=[crowd])) as case:
+        alice = await (await case.connect(Socket)).join(
+            "room:1", {"name": "alice"}, channel=CrowdChannel
+        )
+        assert (await alice.assert_push("crowd_state")).keys() == {"alice"}
+        await (await case.connect(Socket)).join("room:1", {"name": "bob"}, channel=CrowdChannel)
+        assert (await alice.assert_push("crowd_diff"))["joins"].keys() == {"bob"}
+        await alice.refute_push("presence_diff")
+    assert 'events: { state: "crowd_state", diff: "crowd_diff" }' in GUIDE.text
 
 
 def shape(value: Any) -> Any:

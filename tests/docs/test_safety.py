@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from roost import ConnectInfo, ConnectRefused, Endpoint, JoinRefused, WebSocket
-from roost.exceptions import InvalidKey
+from roost import ConnectInfo, ConnectRefused, Endpoint, JoinRefused, Mount, WebSocket
+from roost.exceptions import ConfigurationError, InvalidKey
 from roost.naming import RESERVED_KEYS
 from roost.testing import ChannelCase, ClientCase
 from roost.wire.messages import Reply
@@ -180,6 +180,62 @@ async def test_pages_of_other_hosts_are_refused():
                 assert await alice.join("room:1") == {}
         for origin in (url, "https://example.net"):
             assert (await refusal(url, origin=origin, **token)).status == 403
+
+
+async def test_a_function_may_decide_about_pages():
+    """Pages for which it returns true may connect, also under a name that nobody wrote down."""
+    guide = GUIDE.run(until="Which pages may connect")
+    token: dict[str, Any] = {"subprotocols": ["phoenix", encoded(guide, "alice")]}
+    async with run_uvicorn(guide.preview_endpoint) as url:
+        async with connect(url, origin="https://7-preview.example.com", **token) as alice:
+            assert await alice.join("room:1") == {}
+        for origin in (url, "http://7-preview.example.com", "https://example.com"):
+            assert (await refusal(url, origin=origin, **token)).status == 403
+
+
+async def test_hosts_and_check_origin_are_two_answers_to_one_question():
+    """Only one of them is taken."""
+    guide = GUIDE.run(until="A token instead of a name")
+    for check in (False, "conn", ["example.com"]):
+        with pytest.raises(ConfigurationError, match="give hosts or check_origin, not both"):
+            Endpoint({"/": guide.UserSocket}, hosts=["example.com"], check_origin=check)
+
+
+async def test_check_origin_of_the_connection_compares_scheme_and_port():
+    """With ``"conn"`` a page of another port of the same host is refused; by default it is not."""
+    guide = GUIDE.run(until="A token instead of a name")
+    token: dict[str, Any] = {"subprotocols": ["phoenix", encoded(guide, "alice")]}
+    sockets = {"/socket": Mount(guide.UserSocket, auth_token=True)}
+    async with run_uvicorn(Endpoint(sockets, check_origin="conn")) as url:
+        async with connect(url, origin=url, **token):
+            pass
+        for origin in ("http://127.0.0.1:1", url.replace("http:", "https:")):
+            assert (await refusal(url, origin=origin, **token)).status == 403
+    async with (
+        run_uvicorn(Endpoint(sockets)) as url,
+        connect(url, origin="http://127.0.0.1:1", **token),
+    ):
+        pass
+
+
+# What stands in the log.
+
+
+async def test_named_parameters_are_masked_in_the_log(caplog: pytest.LogCaptureFixture):
+    """The endpoint's list replaces the default, for connects, joins and events alike."""
+    caplog.set_level(logging.DEBUG, "roost")
+    guide = GUIDE.run(until="What stands in the log")
+    info = ConnectInfo(auth_token=guide.tokens.dumps("alice"))
+    async with ChannelCase(guide.discreet_endpoint) as case:
+        client = await case.connect(guide.UserSocket, {"my_iban": "DE75"}, info)
+        room = await client.join("room:1", {"iban": "DE76"}, channel=guide.CarefulChannel)
+        room.push("shout", {"body": "hi", "payer": {"iban": "DE77"}})
+        await room.assert_push("shout")
+
+    lines = [each.getMessage() for each in caplog.records if each.name.startswith("roost")]
+    assert any("HANDLED shout" in each and "[FILTERED]" in each for each in lines)
+    assert any("JOINED room:1" in each and "[FILTERED]" in each for each in lines)
+    assert "DE7" not in " ".join(lines)
 
 
 def encoded(guide: Any, user_id: str) -> str:

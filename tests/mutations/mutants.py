@@ -49,7 +49,7 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Args:
         name: Says what goes wrong.
-        section: Of docs/replication.md if the rule is one of replication, else 0.
+        section: Of the rules in docs/replication.md if the rule is one of replication, else 0.
         rule: The rule that it breaks.
         file: Path below ``src/roost``.
         where: Qualified name of the function or class that the text is in; needed if it is in

@@ -629,10 +629,26 @@ async def test_what_failed_to_be_written_is_written_again(caplog: pytest.LogCapt
             (3.0, {"alice": 100.0, "bob": 101.5}),
         ]
         assert scene.counters == {"last_seen_failed": 2}
-        assert [record.name for record in caplog.records] == ["roost.presence"] * 2
+        assert [record.name for record in caplog.records] == ["roost.presence"]
         assert "FakeStore.record failed" in caplog.text
         assert "2 keys" in caplog.text
         assert "disk on fire" in caplog.text
+
+
+@virtually
+async def test_a_store_that_is_away_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture):
+    """Each line says how often a write failed since the line before."""
+    async with Scene() as scene:
+        scene.store.errors = [OSError("disk on fire") for _ in range(62)]
+        scene.recorder.seen("alice", 100.0)
+        await asyncio.sleep(70.5)
+
+        assert scene.counters == {"last_seen_failed": 62}
+        what = "the last seen times of 1 keys wait for the next try"
+        assert caplog.messages == [
+            f"FakeStore.record failed 1 times, {what}",
+            f"FakeStore.record failed 60 times, {what}",
+        ]
 
 
 @virtually
@@ -665,8 +681,8 @@ async def test_a_cancelled_flush_loses_nothing():
 
 
 @virtually
-async def test_the_number_that_waits_is_bounded():
-    """One key too many costs the one that was seen longest ago, which is counted."""
+async def test_the_number_that_waits_is_bounded(caplog: pytest.LogCaptureFixture):
+    """One key too many costs the one that was seen longest ago: counted and logged."""
     async with Scene(max_waiting=2) as scene:
         scene.recorder.seen("alice", 100.0)
         scene.recorder.seen("bob", 101.0)
@@ -678,6 +694,7 @@ async def test_the_number_that_waits_is_bounded():
 
         assert scene.store.seen_at == {"alice": 102.0, "carol": 103.0}
         assert scene.counters == {"last_seen_full": 1}
+        assert caplog.messages == ["FakeStore.record is too slow: dropped the times of 1 keys"]
 
 
 @virtually

@@ -180,7 +180,7 @@ def test_a_callback_that_ignores_cancellation_is_given_up(caplog: pytest.LogCapt
 def test_a_fetch_that_ignores_cancellation_does_not_silence_its_topic(
     caplog: pytest.LogCaptureFixture,
 ):
-    """After fetch_timeout, and a moment to be cancelled in, presences go out bare."""
+    """After fetch_timeout, and a moment for its cancellation, presences are sent as tracked."""
 
     class Fetched(Presence):
         fetch_timeout = 2.0
@@ -649,7 +649,7 @@ def test_a_callback_fails_in_strange_ways(strange: Any, caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("strange", STRANGE)
 def test_a_fetch_fails_in_strange_ways(strange: Any, caplog: pytest.LogCaptureFixture):
-    """Presences go out bare, to those who list and to those who are told."""
+    """Presences are listed, and sent in diffs, without fetched data."""
 
     class Strange(Presence):
         def fetch(self, topic: str, presences: Any) -> Any:
@@ -749,7 +749,7 @@ def test_the_end_of_the_process_is_not_contained(end: type[BaseException]):
 
 @virtually
 async def test_the_hook_of_an_encoder_fails_in_strange_ways():
-    """Whatever ``encode_hook`` raises, presences go out bare."""
+    """Whatever ``encode_hook`` raises, presences are sent without fetched data."""
 
     class Fetched(Presence):
         async def fetch(self, topic: str, presences: Any) -> Any:

@@ -99,7 +99,7 @@ async def test_keys_that_fetch_returns_become_text(form: Callable[[str], Any]):
 async def test_a_key_that_fetch_must_not_return(
     form: Callable[[str], Any], caplog: pytest.LogCaptureFixture
 ):
-    """The fetch has failed: it is logged, and the presences go out bare."""
+    """The fetch has failed: it is logged, and the presences are sent without fetched data."""
     online = Fetching(form)
     async with ChannelCase(Endpoint({"/": AnySocket}, presences=[online])) as case:
         alice = await (await case.connect(AnySocket)).join(TOPIC)

@@ -1005,7 +1005,7 @@ async def test_metas_keep_their_order_whatever_was_fetched_when(one: bool):
 
 @virtually
 async def test_a_failure_is_not_kept(caplog: pytest.LogCaptureFixture):
-    """Who went out bare is fetched the next time."""
+    """A presence that was sent without fetched data is fetched the next time."""
     online = Fetched()
     async with online.running(PubSub()):
         lease(online, "alice")

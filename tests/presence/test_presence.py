@@ -294,7 +294,7 @@ async def test_past_the_bound_of_noted_topics_every_rejoin_gets_the_state_twice(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """What a connection remembers is bounded; past that a client may have been told of any."""
-    monkeypatch.setattr(connection, "MAX_NOTED_TOPICS", 2)
+    monkeypatch.setattr(connection, "MAX_KEPT_TOPICS", 2)
     online = Online()
 
     class Watcher(Channel):
@@ -330,8 +330,8 @@ async def test_past_the_bound_of_noted_topics_every_rejoin_gets_the_state_twice(
 
         assert await state_count(client, "room:3") == 2
         assert await state_count(client, "room:4") == 2
-        assert client.connection._notes is not None
-        assert len(client.connection._notes) == 2
+        assert client.connection._holdings is not None
+        assert len(client.connection._holdings) == 2
 
 
 class GivesUp(Channel):
@@ -705,7 +705,7 @@ def test_a_failing_fetch_lets_presences_out_bare(wrong: Any, caplog: pytest.LogC
 
 @virtually
 async def test_a_fetch_whose_query_is_cancelled_does_not_silence_the_topic():
-    """What fetch awaits may be cancelled by others; the diff goes out bare, and later ones do."""
+    """A diff whose fetch was cancelled is sent without fetched data; later diffs are sent, too."""
 
     class Cancelled(Presence):
         async def fetch(self, topic: str, presences: Any) -> Any:

@@ -320,6 +320,24 @@ async def test_who_reads_too_slowly_gets_a_snapshot_instead():
 
 
 @virtually
+async def test_a_reader_that_is_too_slow_is_logged(caplog: pytest.LogCaptureFixture):
+    """The log says which watch dropped how many changes, at once and then every minute."""
+    async with running() as online, online.watch(TOPIC) as watch:
+        for n in range(4):
+            await anext(watch)
+            for number in range(MAX_WAITING + 1):
+                lease(online, f"user-{n}-{number}")
+            await asyncio.sleep(30)
+
+    assert caplog.messages == [
+        f"a watch of 'room:1' is too slow: dropped {MAX_WAITING + 1} changes, its reader gets a "
+        "snapshot",
+        f"a watch of 'room:1' is too slow: dropped {2 * MAX_WAITING + 2} changes, its reader gets "
+        "a snapshot",
+    ]
+
+
+@virtually
 async def test_who_is_behind_costs_nothing():
     """A watch that nobody reads, from the start or any more, holds no changes."""
     async with running() as online:
@@ -558,9 +576,9 @@ async def test_a_change_reaches_those_who_watch_it_and_nobody_else(
     class Counting(Watch):
         __slots__ = ()
 
-        def note(self, change: Change) -> None:
+        def changed(self, change: Change) -> None:
             noted.append(self)
-            super().note(change)
+            super().changed(change)
 
     monkeypatch.setattr(watch_module, "Watch", Counting)
     async with running() as online:

@@ -110,7 +110,7 @@ class TestNats(BrokerScenes, LinkConformance, OutageConformance):
                 await self.receives(b, b"y")
                 assert a.adapter.counters == {"too_large": 3}
         (record,) = (each for each in caplog.records if "too large" in each.getMessage())
-        assert "5000 bytes" in record.getMessage()
+        assert "1 messages were too large, the last with 5000 bytes" in record.getMessage()
         assert "150 bytes" in record.getMessage()
 
     async def test_a_slow_consumer(self, engine: NatsEngine) -> None:

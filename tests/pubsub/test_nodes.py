@@ -297,7 +297,7 @@ async def test_bad_bytes_of_another_node_are_dropped(
     counters, log = await dropped(cluster, data, caplog)
 
     assert counters == {"invalid_envelope": 1}
-    assert "dropped a message of another node" in log
+    assert "dropped 1 messages of other nodes, the last: " in log
     await bob.refute_push("shout", timeout=0)
 
 
@@ -323,7 +323,7 @@ async def test_a_message_that_is_none_for_its_dispatcher_is_dropped(
     counters, log = await dropped(cluster, data, caplog)
 
     assert counters == {"failed_dispatch": 1}
-    assert "dropped a message of another node" in log
+    assert "dropped 1 messages of other nodes, the last: " in log
 
 
 # Links.

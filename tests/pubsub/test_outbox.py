@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from roost.pubsub.broker.outbox import BATCH_SIZE, RUN_COUNT, RUN_SIZE, Outbox
 
 ALL = ("all",)
@@ -33,14 +35,17 @@ async def test_taking_waits_for_a_message():
     assert await taking == [(ALL, [b"1"])]
 
 
-async def test_the_bound_of_count():
-    """At the bound the new message is dropped and counted, those that wait are kept."""
+async def test_the_bound_of_count(caplog: pytest.LogCaptureFixture):
+    """At the bound the new message is dropped, counted and logged, those that wait are kept."""
     box = outbox(max_count=2)
     for message in (b"1", b"2", b"3"):
         box.put(ALL, message)
 
     assert box.counters == {"outbox_full": 1}
     assert await box.take() == [(ALL, [b"1", b"2"])]
+    assert caplog.messages == [
+        "the engine is too slow: dropped 1 messages for other nodes, 2 of 2 wait"
+    ]
 
 
 async def test_the_bound_of_size():

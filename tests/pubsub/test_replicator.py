@@ -179,7 +179,7 @@ async def test_who_raises_when_told_holds_up_nobody_else(caplog: pytest.LogCaptu
         assert await b.keys() == {"alice", "bob"}
         assert (a.status, b.status) == ("ok", "degraded")
         assert b.failures["untold"] >= 1
-        assert any("telling 'touchy' of changes failed" in line for line in errors(caplog))
+        assert any("notifying 'touchy' of changes failed" in line for line in errors(caplog))
         touchy_here.stop()
         await touchy_there.stop()
 

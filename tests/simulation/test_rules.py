@@ -1,6 +1,7 @@
 """The rules of replication, each as the story of what goes wrong without it.
 
-Alice and bob are in ``room:1``; the nodes are a, b and c. Sections are those of REPLICATION.md.
+Alice and bob are in ``room:1``; the nodes are a, b and c. Sections are those of the rules in
+docs/replication.md.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def pass_time(replication: ReplicationProtocol, start: float, end: float) -> lis
     return sent
 
 
-# 2. Who may create and raise what.
+# 2. Who may create, raise and end an origin.
 
 
 def test_relayed_state_of_an_unknown_origin_creates_nothing():
@@ -784,7 +785,7 @@ def test_the_next_life_of_a_name_takes_the_place_of_the_last():
     assert known(sim.b) == {"a", "c"}
 
 
-# 4. Liveness.
+# 4. Who is up.
 
 
 def test_a_process_that_slept_judges_nobody():

@@ -121,7 +121,7 @@ class Channel(Generic[Assigns]):
     A channel lives from a join to a leave, a crash, or the end of its connection. Its handlers run
     one after the other, in the order of the client's messages: ``def`` handlers at once on the
     loop, ``async def`` handlers as a task; a slow one holds up this channel and nothing else. A
-    handler that raises ends its channel, the client is told (``phx_error``) and joins anew.
+    handler that raises ends its channel; the client is sent ``phx_error``, and joins anew.
 
     Attributes:
         topic: The topic.
@@ -212,7 +212,7 @@ class Channel(Generic[Assigns]):
     def terminate(self, reason: str | BaseException) -> Awaitable[None] | None:
         """Clean up; called once for every channel whose ``join`` began, however it ends.
 
-        The presences of the channel have left already, or linger for the ``leave_grace`` of their
+        The presences of the channel have left already, or stay for the ``leave_grace`` of their
         topic, and are still counted. ``push`` and ``broadcast`` still work.
 
         Args:

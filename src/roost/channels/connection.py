@@ -35,7 +35,7 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger("roost.channels")
 
-MAX_NOTED_TOPICS = 1_000
+MAX_KEPT_TOPICS = 1_000
 FIRST_REF = "1"  # of the first message of a client, as phoenix.js and its like count them
 MAX_HELD_SIZE = 8_388_608  # bytes of a client's messages that wait; more are answered overloaded
 MAX_PARAMS_SIZE = 16_777_216  # bytes that a client joined with; more joins are answered overloaded
@@ -71,16 +71,16 @@ class Connection:
     __slots__ = (
         "_held",
         "_held_size",
+        "_holdings",
         "_id_subscription",
         "_is_closed",
         "_is_reconnected",
         "_limits",
-        "_lingering",
-        "_notes",
         "_protocol",
         "_router",
         "_runners",
         "_short_size",
+        "_superseded",
         "context",
         "hub",
         "peer",
@@ -119,9 +119,9 @@ class Connection:
         self._protocol = ConnectionProtocol(has_route=router.has_route, max_channels=max_channels)
         self._runners: dict[int, ChannelRunner] = {}
         # Subscriptions of channels that a newer join is replacing, by topic.
-        self._lingering: dict[str, Subscription] | None = None
-        # What presences kept about the last subscription to a topic whose channel ended.
-        self._notes: dict[str, Mapping[object, Any]] | None = None
+        self._superseded: dict[str, Subscription] | None = None
+        # What the last subscription to a topic held of presences when its channel ended.
+        self._holdings: dict[str, Mapping[object, Any]] | None = None
         self._is_reconnected: bool | None = None  # from the first join on
         # Messages that wait, by the id of their weak reference.
         self._held: dict[int, _Held] = {}
@@ -260,8 +260,8 @@ class Connection:
         if self._id_subscription is not None:
             self.hub.pubsub.unsubscribe(self._id_subscription)
             self._id_subscription = None
-        for topic in list(self._lingering or ()):
-            self._drop_lingering(topic)
+        for topic in list(self._superseded or ()):
+            self._drop_superseded(topic)
         for runner in list(self._runners.values()):
             runner.end(reason)
 
@@ -281,14 +281,14 @@ class Connection:
         self.transport.write(self.serializer.encode(message))
 
     def join_succeeded(self, runner: ChannelRunner, response: Any) -> None:
-        self._drop_lingering(runner.topic)
+        self._drop_superseded(runner.topic)
         assert runner.subscription is not None
         lane = runner.subscription.metadata
         lane.is_reconnected = self._is_reconnected
-        if self._notes is not None:
-            lane.earlier = self._notes.get(runner.topic)
-            if len(self._notes) >= MAX_NOTED_TOPICS:
-                lane.is_reconnected = True  # this one's notes may be among those that are lost
+        if self._holdings is not None:
+            lane.earlier = self._holdings.get(runner.topic)
+            if len(self._holdings) >= MAX_KEPT_TOPICS:
+                lane.is_reconnected = True  # what it held before may be among what was not kept
         if lane.is_reconnected or lane.earlier is not None:
             lane.number = self.hub.pubsub.subscription_count
         if not self._is_closed:
@@ -301,7 +301,7 @@ class Connection:
             self._protocol.join_failed(runner.channel_id, response)
             self._protocol.channel_ended(runner.channel_id)  # if it was stopped meanwhile
             self._carry_out()
-            self._drop_lingering_for_nobody(runner.topic)
+            self._drop_superseded_for_nobody(runner.topic)
 
     def channel_closed(self, runner: ChannelRunner) -> None:
         if not self._is_closed:
@@ -313,10 +313,10 @@ class Connection:
         if self._is_closed:
             return
         if runner.subscription is not None:
-            self._keep_notes(runner.subscription)
+            self._keep_holdings(runner.subscription)
         self._protocol.channel_ended(runner.channel_id)
         self._carry_out()
-        self._drop_lingering_for_nobody(runner.topic)
+        self._drop_superseded_for_nobody(runner.topic)
 
     # What the protocol says.
 
@@ -362,41 +362,41 @@ class Connection:
 
     def _stop_channel(self, channel_id: int, reason: StopReason) -> None:
         runner = self._runners[channel_id]
-        lingering = runner.subscription if reason is StopReason.DUPLICATE_JOIN else None
-        if lingering is not None:
-            self._lingering = self._lingering or {}
-            self._lingering[runner.topic] = lingering
-        runner.end(reason.value, linger=lingering is not None, cancel=True)
+        superseded = runner.subscription if reason is StopReason.DUPLICATE_JOIN else None
+        if superseded is not None:
+            self._superseded = self._superseded or {}
+            self._superseded[runner.topic] = superseded
+        runner.end(reason.value, is_superseded=superseded is not None, cancel=True)
 
     def _refused(self, message: Message, reason: str) -> None:
         level = logging.WARNING if reason == "unmatched topic" else logging.ERROR
         logger.log(level, "refused to join %r: %s (%s)", message.topic, reason, self.client)
 
-    def _drop_lingering_for_nobody(self, topic: str) -> None:
-        """A channel is gone: if no newer join takes its place, the client is in the topic no more.
+    def _drop_superseded_for_nobody(self, topic: str) -> None:
+        """A channel is gone: unless a newer join takes its place, its client has left the topic.
 
         That join may have been refused, have crashed, or have been left before it was decided.
         """
-        if self._lingering is None or topic not in self._lingering:
+        if self._superseded is None or topic not in self._superseded:
             return
         if all(runner.topic != topic for runner in self._runners.values()):
-            self._drop_lingering(topic)
+            self._drop_superseded(topic)
 
-    def _drop_lingering(self, topic: str) -> None:
-        subscription = None if self._lingering is None else self._lingering.pop(topic, None)
+    def _drop_superseded(self, topic: str) -> None:
+        subscription = None if self._superseded is None else self._superseded.pop(topic, None)
         if subscription is not None:
             self.hub.pubsub.unsubscribe(subscription)
-            self._keep_notes(subscription)
+            self._keep_holdings(subscription)
 
-    def _keep_notes(self, ended: Subscription) -> None:
-        """Keep what presences noted about a subscription for the next one to its topic."""
+    def _keep_holdings(self, ended: Subscription) -> None:
+        """Keep what a subscription held of presences for the next one to its topic."""
         lane = ended.metadata
-        if not lane.notes and lane.earlier is None:
+        if not lane.holdings and lane.earlier is None:
             return
-        if self._notes is None:
-            self._notes = {}
-        if ended.topic in self._notes or len(self._notes) < MAX_NOTED_TOPICS:
-            self._notes[ended.topic] = {**(lane.earlier or {}), **lane.notes}
+        if self._holdings is None:
+            self._holdings = {}
+        if ended.topic in self._holdings or len(self._holdings) < MAX_KEPT_TOPICS:
+            self._holdings[ended.topic] = {**(lane.earlier or {}), **lane.holdings}
 
     def _receive_for_id(self, message: Any) -> None:
         if isinstance(message, Broadcast) and message.event == "disconnect":

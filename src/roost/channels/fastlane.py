@@ -51,24 +51,24 @@ class Fastlane:
         counters: Where skipped broadcasts are counted.
 
     Attributes:
-        lingering: The channel has ended, and a newer join of the topic is being decided: the
-            client gets presence diffs only.
+        is_superseded: The channel has ended, since its client has joined the topic again. Until
+            that join is decided, the client is sent presence diffs only.
         is_entering: The channel has joined, and its ``after_join`` has not begun.
         is_reconnected: The client seems to have had another connection before.
         number: Of the subscription, counted by its PubSub, if the client may know the topic from
             before; else None.
-        notes: What presences keep about the subscription, by presence.
-        earlier: What they kept about the last one of the same connection and topic, if any.
+        holdings: What the subscription holds of each presence, which keeps it here.
+        earlier: What the last one of the same connection and topic held, if there was one.
     """
 
     __slots__ = (
         "counters",
         "earlier",
+        "holdings",
         "intercepts",
         "is_entering",
         "is_reconnected",
-        "lingering",
-        "notes",
+        "is_superseded",
         "number",
         "serializer",
         "transport",
@@ -85,10 +85,10 @@ class Fastlane:
         self.serializer = serializer
         self.intercepts = intercepts
         self.counters = counters
-        self.lingering = False
+        self.is_superseded = False
         self.is_entering = False
         self.is_reconnected = False
-        self.notes: dict[object, Any] = {}
+        self.holdings: dict[object, Any] = {}
         self.number: int | None = None
         self.earlier: Mapping[object, Any] | None = None
 
@@ -135,9 +135,9 @@ def dispatch(
     message: Broadcast,
     /,
     *,
-    to_lingering: bool = False,
+    to_superseded: bool = False,
 ) -> None:
-    """Hand a broadcast to subscriptions: past the channels to their clients where that is possible.
+    """Send a broadcast to subscriptions: past the channels to their clients where that is possible.
 
     A subscriber whose serializer can't carry the payload is skipped, counted and logged; the
     others get it.
@@ -153,9 +153,9 @@ def dispatch(
         if type(lane) is not Fastlane:
             deliver(subscription, _decoded(message))
         elif event in lane.intercepts:
-            if not lane.lingering:
+            if not lane.is_superseded:
                 deliver(subscription, _intercepted(message))
-        elif to_lingering or not lane.lingering:
+        elif to_superseded or not lane.is_superseded:
             if lane.serializer is not serializer:
                 serializer = lane.serializer
                 if serializer not in frames:

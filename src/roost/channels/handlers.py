@@ -94,7 +94,7 @@ def intercept(name: str) -> Callable[[HandlerFunction], HandlerFunction]:
 
 
 def _check_event(decorator: str, name: object) -> None:
-    """Tell whoever left out the parentheses what to write."""
+    """Say what to write to a developer who left out the parentheses."""
     if inspect.isfunction(name):
         raise ConfigurationError(
             f'{name.__qualname__}: write @{decorator}("{name.__name__}"), with the event\'s name'
@@ -102,7 +102,7 @@ def _check_event(decorator: str, name: object) -> None:
 
 
 def _declare(function: Callable[..., Any], attribute: str, handler: Handler) -> None:
-    """Note on a method that it handles an event, besides those that it handles already."""
+    """Mark a method as handling an event, besides those that it handles already."""
     setattr(function, attribute, (*getattr(function, attribute, ()), handler))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from roost.channels.tasks import Tasks
+from roost.logs import Repeats
 from roost.pubsub.pubsub import PubSub
 from roost.wire.filter import DEFAULT_NAMES, ParameterFilter
 from roost.wire.serializers import Serializer
@@ -31,11 +32,19 @@ class Hub:
         self.parameter_filter = ParameterFilter(filter_parameters)
         self._serializers: dict[type[Serializer], Serializer] = {}
         self._tasks = Tasks()
+        self._full = Repeats()
 
     @property
     def counters(self) -> Counter[str]:
         """What was dropped and why."""
         return self.pubsub.counters
+
+    def mailbox_full(self, channel: object, client: str) -> None:
+        """Count a message that a full mailbox did not take, and log it now and then."""
+        self.counters["mailbox_full"] += 1
+        if count := self._full.note(asyncio.get_running_loop().time()):
+            what = "full mailboxes took no more of %d messages, the last for %r (%s)"
+            logger.warning(what, count, channel, client)
 
     def serializer(self, kind: type[Serializer]) -> Serializer:
         """The one instance of a serializer: broadcasts are encoded once for each instance."""

@@ -80,7 +80,7 @@ class Mailbox:
         self._max_count = max_count
         self._waiting: deque[tuple[Step, Any]] | None = None  # never empty
         self._is_closed = False
-        self._is_busy = False  # a step runs or is awaited, or the loop has been asked for a turn
+        self._is_busy = False  # a step runs or is awaited, or the next tick will go on
         self._task: asyncio.Task[None] | None = None
         self._awaitable: Awaitable[Any] | None = None  # of the task, until that has begun
 
@@ -178,7 +178,7 @@ class Mailbox:
             duration = time.perf_counter() - started_at
             if duration > SLOW_STEP:
                 self._host.held_loop(argument, duration)
-            # What most steps return is told first: the general question takes a microsecond.
+            # What most steps return is checked first: the general question takes a microsecond.
             if result is not None and type(result) is not dict and inspect.isawaitable(result):
                 return result
             self._host.finished(argument, result)

@@ -31,7 +31,7 @@ class TopicPatterns(Generic[T]):
     __slots__ = ("_literals", "_prefixes")
 
     def __init__(self, declared: Mapping[str, T]) -> None:
-        # The position tells which of a literal and a prefix was declared first.
+        # The position says which of a literal and a prefix was declared first.
         self._literals: dict[str, tuple[int, T]] = {}
         self._prefixes: list[tuple[int, str, T]] = []
         for position, (given, target) in enumerate(declared.items()):

@@ -1,4 +1,4 @@
-"""What runs one channel: its beginning, its input, its end; ``output`` is what it says.
+"""What runs one channel: its join, its input, its end; ``output`` is what it sends.
 
 Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``, then ``ended``.
 
@@ -7,19 +7,20 @@ Theory of operation. A channel is ``joining``, then ``joined``, then ``closing``
   because all of it is written on one loop, in order. Its ``presence`` starts before that, when
   nothing but it can refuse the join any more.
 - joined: messages of the client, intercepted broadcasts and info messages are steps.
-- closing: subscriptions and presences go first, then the client is told if the end is graceful,
-  then ``terminate`` runs, then an abnormal end is told. This is Phoenix's order, but for the
-  presences, which leave after ``terminate`` there: a slow clean-up must not keep ghosts.
-- ended: the connection is told, in a tick of its own, so that a burst of joins and leaves costs
+- closing: subscriptions and presences go first, then the client is sent ``phx_close`` if the end is
+  graceful, then ``terminate`` runs, then the client is sent ``phx_error`` if it is not. This is
+  Phoenix's order, but for the presences, which leave after ``terminate`` there: a slow clean-up
+  must not keep ghosts.
+- ended: the connection is notified, in a tick of its own, so that a burst of joins and leaves costs
   ticks and not stack.
 
-What the client joined with is kept as JSON, and decoded when somebody asks for it. The join itself,
-like every message, is let go of as soon as it is handled: the connection counts what waits by what
-is held.
+What the client joined with is kept as JSON, and decoded when somebody asks for it. Nothing refers
+to the join, or to any other message, once it is handled: the connection counts a message as waiting
+for as long as it exists.
 
-A handler may finish when the connection ends, within ``shutdown_timeout``. A newer join cancels it
-at once, since the client has given up on it; so does the end of a join that is being decided.
-``Ending`` waits for it, and runs ``terminate``.
+When the connection ends, a handler may finish within ``shutdown_timeout``. A newer join of the
+topic cancels it at once, since the client no longer waits for it; so does the end of a join that is
+being decided. ``Ending`` waits for the handler, and runs ``terminate``.
 """
 
 from __future__ import annotations
@@ -245,7 +246,7 @@ class ChannelRunner(ChannelOutput):
         if message.event == LEAVE:
             self._mailbox.deliver(self._leave, message)
         elif self._mailbox.is_full:
-            self.host.hub.counters["mailbox_full"] += 1
+            self.host.hub.mailbox_full(self, self.host.client)
             self.host.send(Reply(self.join_ref, message.ref, message.topic, "error", _OVERLOADED))
         else:
             self._mailbox.deliver(self._handle_event, message)
@@ -262,7 +263,7 @@ class ChannelRunner(ChannelOutput):
 
     def _receive_broadcast(self, message: Any) -> None:
         """Something on the channel's own topic: an intercepted broadcast, or for handle_info."""
-        if self.has_ended:  # its subscription lingers, for presence diffs only
+        if self.has_ended:  # its subscription is superseded: it gets presence diffs only
             return
         handlers = self.channel.intercept_handlers
         if isinstance(message, Broadcast) and message.event in handlers:
@@ -275,11 +276,11 @@ class ChannelRunner(ChannelOutput):
         self._post(self._handle_info, _Info(message))
 
     def _post(self, step: Step, argument: Any) -> None:
-        """Add to the mailbox what nobody waits for; dropped and counted if it is full."""
+        """Add to the mailbox what nobody waits for; dropped, counted and logged if it is full."""
         if self._state is State.CLOSING or self._state is State.ENDED:
             return
         if self._mailbox.is_full:
-            self.host.hub.counters["mailbox_full"] += 1
+            self.host.hub.mailbox_full(self, self.host.client)
         else:
             self._mailbox.post(step, argument)
 
@@ -445,15 +446,16 @@ class ChannelRunner(ChannelOutput):
             self._stop_reason = reason
             self._mailbox.post(_do_nothing, None)  # ends it, if no handler is running that would
 
-    def end(self, reason: str, *, linger: bool = False, cancel: bool = False) -> None:
-        """End from outside: the connection is gone, or a newer join takes the place.
+    def end(self, reason: str, *, is_superseded: bool = False, cancel: bool = False) -> None:
+        """End from outside: the connection is gone, or a newer join takes the channel's place.
 
         Args:
             reason: For ``terminate``.
-            linger: Leave ``subscription`` to the connection, for presence diffs only.
+            is_superseded: A newer join takes its place: leave ``subscription`` to the connection,
+                for presence diffs only.
             cancel: Cancel a running handler instead of letting it finish.
         """
-        self._end(reason, is_told=False, linger=linger, cancel=cancel)
+        self._end(reason, notifies_client=False, is_superseded=is_superseded, cancel=cancel)
 
     def _crash(self, error: BaseException) -> None:
         if self._state is State.JOINED:
@@ -465,8 +467,8 @@ class ChannelRunner(ChannelOutput):
         reason: str | BaseException,
         *,
         response: Any = None,
-        is_told: bool = True,
-        linger: bool = False,
+        notifies_client: bool = True,
+        is_superseded: bool = False,
         cancel: bool = False,
     ) -> None:
         if self._state is State.CLOSING or self._state is State.ENDED:
@@ -475,8 +477,8 @@ class ChannelRunner(ChannelOutput):
         self._state = State.CLOSING
         handler = self._mailbox.close(cancel=cancel or not was_joined)
         if self.subscription is not None:
-            if linger:
-                self.subscription.metadata.lingering = True
+            if is_superseded:
+                self.subscription.metadata.is_superseded = True
                 self.subscription.metadata.is_entering = False  # it never begins now
             else:
                 self.host.hub.pubsub.unsubscribe(self.subscription)
@@ -487,7 +489,7 @@ class ChannelRunner(ChannelOutput):
             tasks = self._resources.release(self.channel, context, log_error)
         if handler is not None:
             tasks.add(handler)
-        if is_told and was_joined and not isinstance(reason, BaseException):
+        if notifies_client and was_joined and not isinstance(reason, BaseException):
             self.host.channel_closed(self)
         if not tasks and type(self.channel).terminate is Channel.terminate:
             self._ended(response)

@@ -127,7 +127,7 @@ class Socket:
         """The client's name for its browser, or one made up for this connection.
 
         The connect parameter ``browser_id`` if it is a presence key of up to 64 characters, for
-        example a UUID that the page keeps in its local storage. It tells anonymous browsers apart
+        example a UUID that the page keeps in its local storage. It distinguishes anonymous browsers
         and proves nothing: a client may send what it likes.
         """
         given = self.params.get("browser_id")

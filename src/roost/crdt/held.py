@@ -1,8 +1,8 @@
 """The slice of another origin, as far as it is known here.
 
-Theory of operation (docs/replication.md). Nobody but the origin makes a number. A range (a, b]
-moves a holder of S(r) with a ≤ r ≤ b to S(b). What would lead back, or over a gap, changes nothing.
-So deliveries in any order, repeated or lost, never leave the chain and never go backwards.
+Theory of operation (docs/replication.md, rule 1). Nobody but the origin makes a number. A range (a,
+b] moves a holder of S(r) with a ≤ r ≤ b to S(b). What would lead back, or over a gap, changes
+nothing. So deliveries in any order, repeated or lost, never leave the chain and never go backwards.
 
 A slice that no range leads to comes in chunks, each of which is applied when it comes. Meanwhile it
 is held *in part*: between some seqs it is that of a later number, in the gaps between them still

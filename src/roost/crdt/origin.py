@@ -1,4 +1,4 @@
-"""Who made a change: the id of one tracker in one life of its node."""
+"""Who made a change: the id of one incarnation of a node, which all its trackers share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["OriginId"]
 class OriginId(msgspec.Struct, frozen=True, order=True, dict=True, array_like=True):
     """The id of an origin; the name alone identifies nothing.
 
-    Ids of one name are ordered by (incarnation, nonce), so that a later life of a node supersedes
-    an earlier one (REPLICATION.md section 1).
+    Ids of one name are ordered by (incarnation, nonce), so that a later incarnation of a node
+    supersedes an earlier one (docs/replication.md, rule 1.1).
 
     Args:
         name: Name of the node.
-        incarnation: Wall clock when the tracker started, in microseconds. It only orders lives.
+        incarnation: Wall clock when the node started, in microseconds. It only orders incarnations.
         nonce: 64 random bits, drawn after any fork.
     """
 
@@ -32,7 +32,7 @@ class OriginId(msgspec.Struct, frozen=True, order=True, dict=True, array_like=Tr
         return urlsafe_b64encode(self.nonce.to_bytes(8, "big")).rstrip(b"=").decode()
 
     def ref(self, seq: int) -> str:
-        """The ref (``phx_ref``) of what this origin added at ``seq``; unique across all lives.
+        """The ref (``phx_ref``) of what this origin added at ``seq``; unique across incarnations.
 
         Example:
             >>> OriginId("a", 1, 0xF00D).ref(255)

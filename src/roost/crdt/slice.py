@@ -1,9 +1,9 @@
 """What one origin tracks at one number, and the numbered changes that led there.
 
-Theory of operation (docs/replication.md). An origin is the only writer of its slice. Its changes
-are numbered 1, 2, 3 …; S(n) is the slice after the n-th. A change adds one entry, removes one, or
-does both at once (an update). The log keeps the latest changes, bounded, and cuts *ranges* from
-them: a range (a, b] names every entry added in it that is live at b, and every removal in it.
+Theory of operation (docs/replication.md, rule 1). An origin is the only writer of its slice. Its
+changes are numbered 1, 2, 3 …; S(n) is the slice after the n-th. A change adds one entry, removes
+one, or does both at once (an update). The log keeps the latest changes, bounded, and cuts *ranges*
+from them: a range (a, b] names every entry added in it that is live at b, and every removal in it.
 Whoever holds any S(r) with a ≤ r ≤ b reaches S(b) by dropping the named refs it holds and adding
 the named entries it lacks. Nothing is cancelled inside a range: with an addition and its removal
 both left out, a receiver that had seen the addition would keep a ghost that no number shows.
@@ -104,7 +104,7 @@ class Slice:
         self.renew(origin)
 
     def renew(self, origin: OriginId) -> None:
-        """Begin another life, with nothing tracked and no changes."""
+        """Begin under another id, with nothing tracked and no changes."""
         self.origin = origin
         self._ref_prefix = origin.ref_prefix
         self.seq = 0

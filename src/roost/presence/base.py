@@ -1,4 +1,4 @@
-"""What ``Presence`` and ``Tracker`` have in common: owners, and a life between start and stop."""
+"""What ``Presence`` and ``Tracker`` have in common: owners, and a run between start and stop."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def topic_of(owner: Owner, topic: str | None, limits: NameLimits) -> str:
         return owner.topic if topic is None else limits.topic(topic)
     if isinstance(owner, type) or not hasattr(owner, "add_done_callback"):
         raise TypeError(
-            f"{owner!r} can't own a presence, since it does not tell when it ends: expected a "
+            f"{owner!r} can't own a presence, since it does not say when it ends: expected a "
             "channel (self, in its methods), an asyncio.Task, or a lease; the key comes after it"
         )
     if topic is None:

@@ -1,6 +1,6 @@
 """What changed, in words for applications: for callbacks and watches.
 
-On the wire a diff has joins and leaves, and an update is one of each. Here they are told apart.
+On the wire a diff has joins and leaves, and an update is one of each. Here the three are distinct.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Join(msgspec.Struct, frozen=True):
         is_first: It is the first presence of its key: in the topic, or anywhere for those who
             watch keys.
         version: Counts the visible changes of this node.
-        is_local: It is tracked on this node. Every node is told of every change: what only one
-            shall do, such as writing to a database, is done where this is true. Nobody does it for
-            a node that died.
+        is_local: It is tracked on this node. Callbacks and watches of every node get every change.
+            Do where this is true what only one node is to do, such as writing to a database;
+            nobody does it for a node that died.
     """
 
     topic: str

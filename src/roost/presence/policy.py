@@ -1,4 +1,4 @@
-"""What the subscribers of a topic are told, and who may be in it."""
+"""What the subscribers of a topic are sent, and who may be in it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["Policy"]
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How a presence treats one topic; each field's default is what Phoenix does, or better.
 
-    When N members join a topic, each of them is told of each: N² messages. Joining diffs divides
-    them, counts replace them, and silence ends them; ``docs/big-rooms.md`` has the figures.
+    When N members join a topic, each of them is sent each join: N² messages. A longer
+    ``diff_period`` joins them into fewer, ``counts_above`` replaces them by counts, and
+    ``announce=False`` sends none; ``docs/big-rooms.md`` has the figures.
 
     Args:
-        diff_period: Seconds between two diffs. The first change in a quiet topic is told at the
+        diff_period: Seconds between two diffs. The first change in a quiet topic is sent at the
             end of its tick, those that follow are joined. 0: one diff for each tick with changes.
-        announce: False: subscribers are told nothing by themselves. Lists, callbacks,
+        announce: False: subscribers are not notified of changes. Lists, callbacks,
             ``handle_metas`` and watches work as ever.
         counts_above: Above so many members (keys) subscribers get counts instead of diffs:
             ``presence_count`` with ``{"users", "connections"}``, and an empty list, since nobody
@@ -28,11 +29,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             left. 0: always counts. None: never.
         count_period: Seconds between two counts.
         keep_metas: False: metas are dropped where they are tracked, and nothing but keys is kept
-            or replicated. Needs a topic that tells no lists: ``counts_above=0`` or
+            or replicated. Needs a topic whose subscribers get no lists: ``counts_above=0`` or
             ``announce=False``.
-        leave_grace: Seconds that a presence outlives its owner. If its key returns to this node
-            within, nobody is told anything: the new owner takes it over, with its ref. A meta that
-            differs in more than ``online_at`` is told as an update. ``untrack`` has no grace.
+        leave_grace: Seconds that a presence outlives its owner. If its key is tracked
+            again on this node within them, nobody is notified: the new owner takes the presence
+            over, with its ref. A meta that differs in more than ``online_at`` is an update.
+            ``untrack`` has no grace.
         max_members: How many keys the topic admits; ``track`` of one more raises ``TopicFull``. In
             a cluster each node judges by what it sees, so that a few more may get in at once.
 
@@ -67,7 +69,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def counts(self, member_count: int, *, is_counting: bool) -> bool:
-        """Whether a topic tells counts instead of lists.
+        """Whether the subscribers of a topic are sent counts instead of lists.
 
         Args:
             member_count: Its keys.

@@ -32,14 +32,15 @@ _DEFAULT = Policy()
 class Presence(TrackerBase[PresenceRun]):
     """Who is in which topic, with how many connections, and what is known of each.
 
-    Give an instance to ``Endpoint(presences=[…])``; then every subscriber of a topic is told of its
-    joins and leaves by ``presence_diff``, and ``presence_state`` is what ``enter`` or ``list``
+    Give an instance to ``Endpoint(presences=[…])``; then every subscriber of a topic is sent its
+    joins and leaves as ``presence_diff``, and ``presence_state`` is what ``enter`` or ``list``
     yields. The names, payloads and order are Phoenix's, so that phoenix.js follows along.
 
     Attributes:
-        policies: Topic pattern → ``Policy``, the first match wins: how often a topic is told, from
-            when on it only counts, how long it waits for those who return, whom it admits.
-        fetch_timeout: Seconds that ``fetch`` may take; then presences go out without it.
+        policies: Topic pattern → ``Policy``, the first match wins: how often its
+            subscribers are sent diffs, above how many members only counts, how long presences stay
+            when their owner ends, how many members it admits.
+        fetch_timeout: Seconds that ``fetch`` may take; then presences are sent as tracked.
         fetch_ttl: Seconds that what ``fetch`` returned for a presence may be used again, by lists
             and diffs. 0: only by lists of the same tick.
         max_diff_count: Presences that one diff may name; beyond, subscribers get a fresh state.
@@ -82,7 +83,8 @@ class Presence(TrackerBase[PresenceRun]):
 
         It is called once for each list and once for each diff and node, never for each
         subscriber, with all presences that joined or left: query once for all keys. If it raises
-        or takes over ``fetch_timeout``, that is logged and the presences go out bare.
+        or takes over ``fetch_timeout``, that is logged, and the presences are sent without fetched
+        data: as they were tracked.
 
         Args:
             topic: The topic.
@@ -90,8 +92,8 @@ class Presence(TrackerBase[PresenceRun]):
 
         Returns:
             The same keys and metas, with anything added to the entries. A key left out is not
-            shown to anybody; leave it out whenever you are asked about it, or clients that were
-            told of its join are not told of its leave.
+            shown to anybody. Leave it out in every call, or clients that were sent its join are not
+            sent its leave.
         """
         return presences
 
@@ -108,7 +110,7 @@ class Presence(TrackerBase[PresenceRun]):
         """A presence came; ``async def`` or ``def``, as ``on_update`` and ``on_leave``.
 
         The callbacks of one topic run one after the other, in the order of its changes, on each
-        node for all presences that it sees; ``join.is_local`` tells whether it is this node's own.
+        node for all presences that it sees; ``join.is_local`` says whether it is this node's own.
         What they raise is logged. While an async one runs, the further changes of its topic wait,
         up to 10,000; more are dropped and counted (``callbacks_full``). When the presence stops,
         what runs is cancelled and what waits is dropped; nobody leaves by that. So set right what
@@ -154,13 +156,13 @@ class Presence(TrackerBase[PresenceRun]):
         return None
 
     def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
-        """Hand a state or diff to subscriptions; override to do it another way.
+        """Deliver a state or diff to subscriptions; override to do it another way.
 
         Args:
             subscriptions: Those who are to get it, on this node.
             message: ``presence_state`` or ``presence_diff``.
         """
-        fastlane.dispatch(subscriptions, None, message, to_lingering=True)
+        fastlane.dispatch(subscriptions, None, message, to_superseded=True)
 
     # Changing.
 
@@ -293,7 +295,7 @@ class Presence(TrackerBase[PresenceRun]):
     def list_hidden(self, where: str | Channel[Any]) -> Presences:
         """Those who hide in a topic: key → ``{"metas": [...]}``, without ``fetch``.
 
-        It is for the server's eyes; no client is ever told.
+        It is for the server alone; no client is ever sent them.
         """
         run = self._here("list_hidden")
         return run.list_hidden(_topic(where, run))
@@ -327,10 +329,10 @@ class Presence(TrackerBase[PresenceRun]):
 
         Args:
             of: A topic; or a collection of keys, in all topics. Then ``is_first`` and ``is_last``
-                tell the first and the last presence of a key anywhere.
+                mark the first and the last presence of a key anywhere.
 
         Returns:
-            An async iterator, to be closed: use it in an ``async with`` block. ``Watch`` tells what
+            An async iterator, to be closed: use it in an ``async with`` block. ``Watch`` says what
             it yields.
 
         Example:
@@ -342,7 +344,7 @@ class Presence(TrackerBase[PresenceRun]):
         return run.watch(frozenset(_keys(of, run, "of")))
 
     async def settled(self) -> None:
-        """Wait until everybody was told everything; for tests, so that no fetch outlives them."""
+        """Wait until everything was sent; for tests, so that no fetch outlives them."""
         await self._here("settled").settled()
 
     # Life.

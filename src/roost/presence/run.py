@@ -1,8 +1,8 @@
 """One presence at work, from start to stop.
 
-A change of the tracker goes, at once and in order, to the ``Announcer`` of its topic, to the
-watches, to the callbacks' queue and to the record of who was seen. None of them runs code of the
-application before the operation has returned.
+Each change of the tracker is handed, at once and in order, to the ``Announcer`` of its topic, to
+the watches, to the callbacks' queue and to the recorder of last-seen times. None of them runs code
+of the application before the operation has returned.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PresenceRun:
     Attributes:
         presence: Its options, and what the application defines.
         pubsub: Running.
-        is_bare: Nothing is fetched.
+        is_unfetched: Nothing is fetched.
         owned: What this node tracks, by owners.
         tracker: To be read.
         metas: Calls ``handle_metas``; None if there is none.
@@ -63,7 +63,7 @@ class PresenceRun:
         defined = presence.defines
         self.presence = presence
         self.pubsub = pubsub
-        self.is_bare = not defined("fetch")
+        self.is_unfetched = not defined("fetch")
         self.loop = asyncio.get_running_loop()
         # What is done for several, or for other nodes, is done in nobody's context.
         self._context = contextvars.copy_context()
@@ -74,7 +74,7 @@ class PresenceRun:
             presence, pubsub.encoder, self._tasks, self._context, pubsub.name_limits
         )
         self.metas = MetasHandler(presence, self._context) if defined("handle_metas") else None
-        # Of topics where somebody is, or of which something is untold.
+        # Of topics where somebody is, or of which something was not sent yet.
         self._announcers: dict[str, Announcer] = {}
         self._watches = Watches(self.tracker)
         self._callbacks: Callbacks | None = None
@@ -140,8 +140,8 @@ class PresenceRun:
 
         Args:
             topic: The topic.
-            is_asked_for: Whoever asks hears of a ``policy`` that fails. Otherwise it is logged,
-                and the topic is treated as if it had none: what has happened is to be told.
+            is_asked_for: A ``policy`` that fails raises for the caller. Otherwise it is logged,
+                and the topic gets the default policy, so that its changes are sent.
         """
         announcer = self._announcers.get(topic)
         if announcer is not None:
@@ -171,19 +171,19 @@ class PresenceRun:
                 policy = self._policy(entry.topic)
                 announcer = Announcer(entry.topic, event.version - 1, policy, self)
                 self._announcers[entry.topic] = announcer
-            announcer.note(event)
+            announcer.changed(event)
             if self._last_seen is not None:
                 self._last_seen.seen(entry.key, time.time())
-        self._watches.note(events)
+        self._watches.changed(events)
         if self._callbacks is not None:
             own_prefix = self.tracker.origin.ref_prefix
             for event in events:
-                self._callbacks.note(change_of(event, own_prefix))
+                self._callbacks.changed(change_of(event, own_prefix))
 
     # Reading.
 
     async def list(self, topic: str) -> PresenceList:
-        if self.is_bare:
+        if self.is_unfetched:
             announcer = self._announcers.get(topic)
             state = b"{}" if announcer is None else announcer.state()
             version = self.tracker.version
@@ -195,12 +195,12 @@ class PresenceRun:
         return PresenceList(state, topic, version, self._push)
 
     async def list_for(self, channel: Channel[Any]) -> PresenceList:
-        """A list that a channel asks for, and probably pushes at once.
+        """A list that a channel requests, and probably pushes at once.
 
         Until it has had the time for that, its client is sent no diffs, as in ``push_list``.
         """
         subscription = channel.subscription
-        if self.is_bare or subscription is None:
+        if self.is_unfetched or subscription is None:
             return await self.list(channel.topic)
         with ExitStack() as stack:
             stack.enter_context(self._waiting(subscription))
@@ -241,12 +241,12 @@ class PresenceRun:
             raise ChannelClosed(channel.topic) if channel.has_ended else NotJoined(channel.topic)
         topic = channel.topic
         if (announcer := self._announcers.get(topic)) is not None:
-            announcer.turn()
+            announcer.switch()
         if self._is_counting(topic):  # nobody is shown a list, so none is made
             presences = PresenceList(b"{}", topic, self.tracker.version, self._push)
             channel.push(self.presence.state_event, presences)
             return presences
-        if self.is_bare:  # it takes no time
+        if self.is_unfetched:  # it takes no time
             presences = await self.list(topic)
             channel.push(self.presence.state_event, presences)
             return presences
@@ -310,7 +310,7 @@ class PresenceRun:
             if presences.encoded != b"{}":  # it is old: nobody is there any more
                 state, version = JsonPayload(b"{}"), self.tracker.version
         elif announcer.subscribers.is_past(holding, version):
-            if not self.is_bare:
+            if not self.is_unfetched:
                 self.refresh(subscription)
                 return ()
             state, version = JsonPayload(announcer.state()), self.tracker.version
@@ -322,7 +322,7 @@ class PresenceRun:
         return pushes
 
     def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
-        """Hand a state or diff to subscriptions, as the application may have it."""
+        """Deliver a state or diff to subscriptions, in the way that the application chose."""
         try:
             call_sync(self._context.copy(), self.presence.dispatch, subscriptions, message)
         except Failed as failed:  # the topic must not fall silent
@@ -337,16 +337,16 @@ class PresenceRun:
     # Life.
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine that fetches or tells; ``settled`` waits for it, ``stop`` cancels it."""
+        """Run a coroutine that fetches or sends; ``settled`` waits for it, ``stop`` cancels it."""
         return self._tasks.spawn(coroutine)
 
     def forget_if_empty(self, topic: str) -> None:
-        """A topic has nothing more to tell: forget it if nobody is there, or waits for a list."""
+        """A topic has nothing more to send: forget it if nobody is there, or waits for a list."""
         if not self.tracker.count_entries(topic) and self._announcers[topic].can_be_forgotten:
             del self._announcers[topic]
 
     async def settled(self) -> None:
-        """Tell everything that is to be told, and wait for its fetches."""
+        """Send everything that is to be sent, and wait for its fetches."""
         while True:
             if self._callbacks is not None:
                 self._callbacks.flush()
@@ -360,7 +360,7 @@ class PresenceRun:
                 await asyncio.sleep(0)  # a channel that has joined has yet to begin
 
     def stop(self) -> None:
-        """Forget everything; what was not told yet stays untold."""
+        """Forget everything; what was not sent yet is never sent."""
         if self._last_seen is not None:
             now = time.time()
             for entry in self.tracker.list_all():

@@ -76,7 +76,7 @@ class TrackJoins:
         key = self._key(channel)
         is_own = topic == channel.topic
         if is_own and self._pushes_state:
-            # Before track, so that it runs before the diff is told: the state has it already.
+            # Before track, so that it runs before the diff is sent: the state has it already.
             channel.spawn(self._push_state(channel))
         meta = None if self._meta is None else self._meta(channel)
         try:

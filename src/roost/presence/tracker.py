@@ -176,7 +176,7 @@ class TrackerRun:
         await self._tasks.end()
 
     def _changed(self, events: Sequence[TrackerEvent]) -> None:
-        # What other nodes did comes in the context of whoever reads their messages.
+        # Changes of other nodes come in the context of the task that reads messages: not in that.
         event = events[0]
         entry = event.new if isinstance(event, Updated) else event.entry
         is_own = entry.ref_prefix == self.owned.protocol.origin.ref_prefix

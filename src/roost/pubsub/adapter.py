@@ -10,11 +10,11 @@ __all__ = ["Adapter", "LinkEvents"]
 
 
 class LinkEvents(Protocol):
-    """What an adapter tells of its links; each call comes on the loop's thread.
+    """What an adapter reports of its links; each call comes on the loop's thread.
 
-    A *link* is the way to one run of a node's adapter. What is told of it is a hint, no judgement
-    of the node's health: what it means is decided above. An adapter that cannot see the links of
-    others tells nothing of them.
+    A *link* is the way to one run of a node's adapter. A report is a hint, no judgement of the
+    node's health: what it means is decided above. An adapter that cannot see the links of others
+    reports nothing of them.
     """
 
     def link_up(self, node_name: str, link: str) -> None:
@@ -22,7 +22,7 @@ class LinkEvents(Protocol):
         ...
 
     def link_down(self, link: str) -> None:
-        """What was told by ``link_up`` is over: its process died, or it is cut off."""
+        """The link that ``link_up`` reported is gone: its process died, or it is cut off."""
         ...
 
     def detached(self) -> None:
@@ -52,10 +52,10 @@ class Adapter(Protocol):
 
     @property
     def link(self) -> str:
-        """Names the way to this node in this run, as other nodes are told of it; new at each start.
+        """Names the way to this node in this run, as other nodes hear of it; new at each start.
 
         With it the death of an old run is not taken for that of its successor. Empty before the
-        first start, and for an adapter that tells nothing of links.
+        first start, and for an adapter that reports no links.
         """
         ...
 

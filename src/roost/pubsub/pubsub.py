@@ -6,12 +6,13 @@ import asyncio
 import logging
 import threading
 from asyncio import _get_running_loop
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
+from roost.logs import Repeats
 from roost.naming import (
     DEFAULT_LIMITS,
     MAX_NAME_SIZE,
@@ -46,7 +47,7 @@ _TRACKER: Final = b"T"
 
 
 class _Run:
-    """What lives from start to stop."""
+    """What exists from start to stop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -112,6 +113,7 @@ class PubSub:
             self.add_dispatcher(name, dispatcher)
         self._run: _Run | None = None
         self._lock = LoopLock()
+        self._dropped: defaultdict[str, Repeats] = defaultdict(Repeats)  # by reason
 
     @property
     def node_name(self) -> str:
@@ -413,7 +415,9 @@ class PubSub:
 
     def _drop(self, reason: str, explanation: object) -> None:
         self.counters[reason] += 1
-        logger.warning("dropped a message of another node: %s", explanation)
+        if count := self._dropped[reason].note(self._current().loop.time()):
+            what = "dropped %d messages of other nodes, the last: %s"
+            logger.warning(what, count, explanation)
 
     def _current(self) -> _Run:
         run = self._run
@@ -425,7 +429,7 @@ class PubSub:
 
 
 class _Links:
-    """What an adapter tells of its links, from its start on."""
+    """What an adapter reports of its links, from its start on."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run

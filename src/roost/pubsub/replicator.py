@@ -2,12 +2,12 @@
 
 There is one for each run of a ``PubSub``. Its trackers share one slice, and the conversation with
 other nodes; without other nodes there is nobody to talk to. What one message changes is changed in
-all trackers and topics before any of them is told.
+all trackers and topics before any of them is notified.
 
-Whatever goes wrong in here loses itself only. A message that can't be encoded or handed over, a
-tracker that raises when it is told, a rule that fails: each is contained, counted and logged,
-and the timer is set in any case, since a node without its timer is silent for ever. For a minute
-after it ``is_failing`` says so.
+A failure in here loses no more than its own step. A message that can't be encoded or sent, a
+tracker that raises when it is notified, a rule that fails: each is contained, counted and logged,
+and the timer is set in any case, since a node without its timer is silent for ever. ``is_failing``
+is true for a minute after a failure.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from roost.tracker.replication import (
     ReplicationProtocol,
 )
 
-__all__ = ["PeerHealth", "Replicator", "Tell", "check_node_name"]
+__all__ = ["Notify", "PeerHealth", "Replicator", "check_node_name"]
 
 logger = logging.getLogger("roost.cluster")
 
@@ -54,7 +54,7 @@ FAILING_PERIOD: Final = 60.0  # seconds after a failure in which the node counts
 LOG_PERIOD: Final = 10.0  # seconds between two failures of a kind that are logged
 RETRY_PERIOD: Final = 1.0  # seconds until the timer rings again after it failed
 
-Tell: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
+Notify: TypeAlias = Callable[[Sequence[TrackerEvent]], None]
 
 
 def check_node_name(name: str) -> str:
@@ -122,9 +122,9 @@ class Replicator:
         self._loop = asyncio.get_running_loop()
         self._send = send
         self._given_name = check_node_name(adapter.node_name)
-        # Unix microseconds: they order the lives of one name.
+        # Unix microseconds: they order the incarnations of one name.
         origin = OriginId(self._given_name, time.time_ns() // 1_000, secrets.randbits(64))
-        self._trackers: dict[str, tuple[TrackerProtocol, Tell]] = {}
+        self._trackers: dict[str, tuple[TrackerProtocol, Notify]] = {}
         self._timer: asyncio.Handle | None = None
         self._rings_at = 0.0
         self._rests_until = 0.0  # a step failed
@@ -159,13 +159,13 @@ class Replicator:
 
     # Trackers.
 
-    def add(self, name: str, encoder: JsonEncoder, tell: Tell) -> TrackerProtocol:
+    def add(self, name: str, encoder: JsonEncoder, notify: Notify) -> TrackerProtocol:
         """Make a tracker, which shows what other nodes have from ``begin`` on.
 
         Args:
             name: The same on all nodes; no other tracker of this node has it.
             encoder: Encodes metas.
-            tell: Called with the events of each change, at once.
+            notify: Called with the events of each change, at once.
 
         Raises:
             ConfigurationError: A tracker of that name runs here.
@@ -176,14 +176,14 @@ class Replicator:
                 "not tell them apart; give one of them another name, as in Online(name=…)"
             )
         tracker = TrackerProtocol(self._own, name=name, encoder=encoder)
-        self._trackers[name] = tracker, tell
+        self._trackers[name] = tracker, notify
         return tracker
 
     def begin(self, tracker: TrackerProtocol) -> None:
-        """Let a tracker show, and tell, what other nodes have."""
+        """Let a tracker show what other nodes have, and notify it of that."""
         if self._protocol is not None:
             self._protocol.add_tracker(tracker)
-            self._tell()
+            self._notify()
 
     def remove(self, tracker: TrackerProtocol) -> None:
         """End a tracker; what it tracked here is gone for other nodes as well."""
@@ -194,19 +194,19 @@ class Replicator:
             self.changed()
 
     def changed(self) -> None:
-        """Something is tracked here that was not, or no longer: others are told soon."""
+        """Something is tracked here that was not, or no longer: other nodes are sent it soon."""
         if self._protocol is not None and not self._is_flush_set:
             self._is_flush_set = True
             self._set_timer(self._protocol)
 
-    def _tell(self) -> None:
-        told = [(each.name, tell, each.events()) for each, tell in self._trackers.values()]
-        for name, tell, events in told:
+    def _notify(self) -> None:
+        changes = [(each.name, notify, each.events()) for each, notify in self._trackers.values()]
+        for name, notify, events in changes:
             if events:
                 try:
-                    tell(events)
+                    notify(events)
                 except (Exception, asyncio.CancelledError) as error:
-                    self._failed("untold", f"telling {name!r} of changes failed", error)
+                    self._failed("untold", f"notifying {name!r} of changes failed", error)
 
     # Other nodes.
 
@@ -286,7 +286,7 @@ class Replicator:
 
         Of other nodes' messages: ``unsound``, ``unsound_row`` and ``unknown_kind``. Of this node's
         own ones: ``unsendable``. What failed here and should not have: ``untold``, a tracker that
-        could not be told of changes, and ``failed``, a step of the replication.
+        raised when it was notified of changes, and ``failed``, a step of the replication.
         """
         if self._protocol is None:
             return +self._failures
@@ -383,11 +383,11 @@ class Replicator:
         self._settle(protocol)
 
     def _settle(self, protocol: ReplicationProtocol) -> None:
-        """Do what follows from any input: send, tell, log, and set the timer."""
+        """Do what follows from any input: send, notify, log, and set the timer."""
         try:
             for envelope in protocol.messages_to_send():
                 self._send_out(envelope)
-            self._tell()
+            self._notify()
             for event in protocol.events():
                 self._log(event)
                 self._weigh(protocol, event)
@@ -410,7 +410,7 @@ class Replicator:
             )
 
     def _look_after_adapter(self) -> None:
-        """What the engine carries in no way is told once more to nobody; the log has said it."""
+        """Count messages too large for the engine as a failure; the adapter has logged them."""
         refused_count = self._adapter.counters["too_large"]
         if refused_count > self._refused_count:
             self._refused_count, self._failed_at = refused_count, self._loop.time()
@@ -438,7 +438,7 @@ class Replicator:
                 )
 
     def _weigh(self, protocol: ReplicationProtocol, event: ClusterEvent) -> None:
-        """Note whether this node is alone since this event."""
+        """Keep since when this node is alone, and which nodes fell silent."""
         if any(peer.is_up for peer in protocol.peers):
             self._has_met, self._alone_since = True, None
             self._forgotten.clear()
@@ -460,7 +460,7 @@ class Replicator:
             )
 
     def _failed(self, kind: str, what: str, error: BaseException) -> None:
-        """Note a failure; it is logged now and then only, as it may come again at once."""
+        """Count a failure, and log it now and then only, as it may come again at once."""
         now = self._loop.time()
         self._failed_at = now
         self._failures[kind] += 1

@@ -21,7 +21,7 @@ and the engine itself: a fake in its place would only show what you believe of i
             with my_server() as url:
                 yield MyEngine(url)
 
-Add ``LinkConformance`` to the bases if the adapter tells of links, and ``OutageConformance`` if its
+Add ``LinkConformance`` to the bases if the adapter reports links, and ``OutageConformance`` if its
 engine is a server that the tests can stop: it then needs a ``BreakableEngine``. The fixture may
 live longer than a test, as every test leaves the engine empty and working.
 
@@ -95,7 +95,7 @@ class Node:
     Attributes:
         adapter: The adapter.
         messages: What was delivered, in order.
-        told: What was told of links, for example ``("link_up", "alice", "6f1c")``.
+        told: What was reported of links, for example ``("link_up", "alice", "6f1c")``.
     """
 
     def __init__(self, adapter: Adapter) -> None:
@@ -173,7 +173,7 @@ class _Suite:
                     await asyncio.sleep(0.01)
 
     async def is_told(self, node: Node, what: str) -> None:
-        """Wait until the node is told of one such thing, for example ``detached``."""
+        """Wait until one such thing was reported to the node, for example ``detached``."""
         name = node.adapter.node_name
         await self.until(lambda: what in [told[0] for told in node.told], f"{name} is told {what}")
 
@@ -414,10 +414,10 @@ class AdapterConformance(_Suite):
 
 @pytest.mark.asyncio
 class LinkConformance(_Suite):
-    """What holds for adapters that tell of links. The fixture ``engine`` is an ``Engine``."""
+    """What holds for adapters that report links. The fixture ``engine`` is an ``Engine``."""
 
     async def test_nodes_are_told_of_each_other(self, engine: Engine) -> None:
-        """Who is there, and who comes, is told with name and link, and once only."""
+        """Who is there, and who comes, is reported with name and link, and once only."""
         async with self.running(*map(engine.adapter, ("alice", "bob"))) as (a, b):
             await self.until(lambda: a.told and b.told, "both are told")
             a.adapter.publish(b"hello")
@@ -427,7 +427,7 @@ class LinkConformance(_Suite):
             assert b.told == [("link_up", "alice", a.adapter.link)]
 
     async def test_a_newcomer_is_told_of_silent_nodes(self, engine: Engine) -> None:
-        """Who starts is told of nodes that have nothing to say, and they of it."""
+        """A node that starts gets a report of silent nodes, and they one of it."""
         alice, bob = Node(engine.adapter("alice")), Node(engine.adapter("bob"))
         try:
             await alice.start()
@@ -439,7 +439,7 @@ class LinkConformance(_Suite):
             await bob.adapter.close()
 
     async def test_a_link_that_ends_is_told_of(self, engine: Engine) -> None:
-        """Of a node that is gone the others are told, and of no other."""
+        """A node that is gone is reported to the others, and no other node is."""
         async with self.running(*map(engine.adapter, ("alice", "bob", "carol"))) as (a, b, c):
             await self.until(lambda: len(a.told) == 2, "alice is told of both")
             await b.adapter.close()
@@ -450,7 +450,7 @@ class LinkConformance(_Suite):
                 assert _ends(node) == ends
 
     async def test_each_start_has_a_link_of_its_own(self, engine: Engine) -> None:
-        """The death of an old run is told by its own link, so the next is not taken for dead."""
+        """The death of an old run is reported by its own link: the next is not taken for dead."""
         bob = engine.adapter("bob")
         async with self.running(engine.adapter("alice")) as (a,):
             links = []
@@ -482,9 +482,9 @@ class OutageConformance(_Suite):
     """Seconds that ``close`` may take."""
 
     async def test_a_restart_of_the_engine_is_survived(self, engine: BreakableEngine) -> None:
-        """When the engine dies nodes are told that they are detached, and again when it is back.
+        """When the engine dies nodes get a report that they are detached, and one when it is back.
 
-        Nobody is told that a link has ended: to be detached says nothing about others.
+        No link is reported to have ended: to be detached says nothing about others.
         """
         async with self.running(*map(engine.adapter, ("alice", "bob"))) as (a, b):
             await engine.stop()
@@ -577,7 +577,7 @@ class OutageConformance(_Suite):
         await adapter.close()
 
     async def test_start_says_that_it_was_refused(self, engine: BreakableEngine) -> None:
-        """Wrong credentials are told apart from a missing engine, and never shown."""
+        """Wrong credentials are distinguished from a missing engine, and never shown."""
         before = asyncio.all_tasks()
         errors = {}
         for adapter in (engine.refused(), engine.missing()):

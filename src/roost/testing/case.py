@@ -323,13 +323,13 @@ class JoinedCase:
         await self._refute(self._broadcasts, self._is_push(event, payload, None), timeout)
 
     async def assert_closed(self, *, timeout: float | None = None) -> None:
-        """The client is told that the channel ended gracefully."""
+        """The client is sent that the channel ended gracefully."""
         await self._assert(
             self.client.transport, self._is_push(CLOSE, None, None), "graceful end", timeout
         )
 
     async def assert_errored(self, *, timeout: float | None = None) -> None:
-        """The client is told that the channel crashed."""
+        """The client is sent that the channel crashed."""
         await self._assert(
             self.client.transport, self._is_push(ERROR, None, None), "crash", timeout
         )

@@ -31,7 +31,7 @@ class Faults(msgspec.Struct, kw_only=True):
         loss: Probability that it is lost.
         duplication: Probability that it arrives twice.
         reordering: Whether messages of one link overtake each other.
-        hints: Whether nodes are told of links that die, and after how many seconds.
+        hints: Whether nodes get hints of links that die, and after how many seconds.
     """
 
     min_delay: float = 0.0005

@@ -1,12 +1,12 @@
 """What a cluster of trackers promises, checked from outside.
 
 Theory of operation. The oracle never asks the protocol who lives or what is missing: it sees what
-each node tracked, which nodes are there, what their subscribers were told, and what went over the
+each node tracked, which nodes are there, what their subscribers were sent, and what went over the
 network. From the options alone it works out how long each promise may take.
 
 At every step of every node:
 
-- what a subscriber was told replays to what is visible, each change under the next version, and
+- what a subscriber was sent replays to what is visible, each change under the next version, and
   says who is the first and the last of a key;
 - what the node tracks itself and does not hide is visible;
 - whoever is shown was heard within the down period: no ghost is born from what others remember;
@@ -19,7 +19,7 @@ At every step of every node:
 
 Once faults have stopped and changes pause (`judge`): no presence of a live node stays missing or
 outlives its end, those of dead nodes go, each in its time; afterwards nothing is sent but
-heartbeats, and nobody is told anything.
+heartbeats, and nobody is notified.
 
 Silence is counted in a node's own waking time, as the rules have it.
 """
@@ -445,7 +445,7 @@ class Oracle:
                 raise BrokenPromise(f"{node.name} does not know who reads nothing of it")
 
     def expect_quiet(self, seconds: float) -> None:
-        """For so long, only heartbeats are sent, and nobody is told anything."""
+        """For so long, only heartbeats are sent, and nobody is notified."""
         simulation = self._simulation
         sent, event_count = simulation.sent.copy(), self._event_count
         simulation.advance(seconds)

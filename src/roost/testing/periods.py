@@ -31,7 +31,7 @@ class Periods:
         self.change = options.broadcast_period + delay
         self.goodbye = delay
         self.hint = options.probe_grace + delay
-        # A heartbeat tells what is missing, or brings the node up, and one more shows it in any
+        # A heartbeat shows what is missing, or brings the node up, and one more shows it in any
         # case. Whoever was asked while messages were lost is given up only after its back-off.
         backoff = options.max_request_timeout * (1 + repair.JITTER)
         transfer = options.repair_delay + backoff + 4 * delay

@@ -22,7 +22,7 @@ __all__ = ["SimulatedNode"]
 
 
 class SimulatedNode:
-    """One node, in one life.
+    """One incarnation of a node.
 
     Args:
         name: Its name, by which scenarios call it.
@@ -41,13 +41,13 @@ class SimulatedNode:
         model: The node that it is a copy of.
         tracker: Its tracker.
         replication: Its conversation with the others.
-        shown: What somebody knows who was told its events and nothing else: ref → entry.
-        events: All that it told, in order.
-        cluster_events: All that it told of other nodes, in order.
+        shown: What its events alone amount to: ref → entry.
+        events: All that its subscribers were notified of, in order.
+        cluster_events: All events about other nodes, in order.
         inbox: What waits for it while it is paused.
         sleeps: When it was paused, and when it woke.
-        hinted_at: Link → when it was last told that it is gone.
-        ended_at: When it stopped or crashed; None while it lives.
+        hinted_at: Link → when it last got a hint that it is gone.
+        ended_at: When it stopped or crashed; None while it runs.
     """
 
     def __init__(

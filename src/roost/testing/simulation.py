@@ -327,15 +327,15 @@ class Simulation:
         if node is not None:
             self._receive(node, _decoded(encode_message(message)))
 
-    # Adapters tell of what they see.
+    # What adapters report.
 
     def hint(self, name: str, gone: str | OriginId) -> None:
-        """A node is told that its link is gone: to another node, or to a former life of one."""
+        """Hint to a node that its link is gone: to another node, or to an earlier incarnation."""
         link = self.nodes[gone].link if isinstance(gone, str) else self._links[gone]
         self._hint(self.nodes[name], link)
 
     def link_up(self, name: str, other: str) -> None:
-        """A node is told that it can reach another one."""
+        """Report to a node that it can reach another one."""
         node = self.nodes[name]
         node.replication.link_up(self.nodes[other].address, self.now)
         self.settle(node)

@@ -30,8 +30,8 @@ class Witness(msgspec.Struct):
         heard: Origin → when one last came that is a sign of life for certain.
         known: Origin → when one last came that makes it a peer if it is none.
         up_at: Origin → when the first sign came since an entry of it last left.
-        announced: Origin → the highest number that the node was told of.
-        left_at: Ref → when the node last told that it left.
+        announced: Origin → the highest number that the node heard of.
+        left_at: Ref → when the node last announced that it left.
         closed_at: Origin → when its goodbye came.
         revived_at: Origin → when a message by it came after a silence so long that it had to be
             forgotten by then, and before the memory of that could end.

@@ -1,5 +1,8 @@
-"""The tracker without I/O: local operations, what changed, and what topics are to be told.
+"""The tracker without I/O: presences that are tracked here, and the conversation with other nodes.
 
-Replication joins here later: the messages between nodes, repair and liveness, by the rules of
-REPLICATION.md, as further inputs and outputs of ``TrackerProtocol``.
+``protocol`` is the tracker: operations, what is visible, events. ``feed`` has what changed in a
+topic. ``replication`` is the conversation between nodes, by the rules of docs/replication.md:
+``members`` judges who is up, ``floors`` keeps ids that are over, ``repair`` fetches what is
+missing, ``answers`` passes it on, ``view`` shows what others track. ``messages`` are what nodes
+say.
 """

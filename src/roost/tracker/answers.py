@@ -1,4 +1,4 @@
-"""Handing on slices: what others ask for, as fast as the way to them takes it.
+"""Handing on slices (docs/replication.md, rule 3.4), as fast as the way to others takes them.
 
 An answer is made piece by piece. Of a node's own slice it has the broadcasts since the number that
 was asked about, as far as the log has them; else, and of slices of others, it has chunks. Nothing

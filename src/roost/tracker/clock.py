@@ -1,4 +1,4 @@
-"""A clock for judging the silence of others."""
+"""A clock for judging the silence of others (docs/replication.md, rule 4.1)."""
 
 from __future__ import annotations
 

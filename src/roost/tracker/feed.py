@@ -1,14 +1,14 @@
 """What changed in one topic since any version that somebody holds, sans I/O.
 
-Theory of operation (REPLICATION.md section 6). A feed is a short log of the changes of a topic, in
-the order of their versions. Whoever holds the topic's state at a version v needs what the changes
-of (v, now] amount to, and nothing else: refs that are visible now and were not at v join, refs that
-were and are not leave. A ref that stands where it stood is left out, so that nobody sees a leave
-without its join; and none is on both sides, since clients apply joins, then leaves.
+Theory of operation (docs/replication.md, rule 6.1). A feed is a short log of the changes of a
+topic, in the order of their versions. Whoever holds the topic's state at a version v needs what the
+changes of (v, now] amount to, and nothing else: refs that are visible now and were not at v join,
+refs that were and are not leave. A ref that stands where it stood is left out, so that nobody sees
+a leave without its join; and none is on both sides, since clients apply joins, then leaves.
 
 From time to time the driver *takes* what is pending: most receivers then hold what they held
 before, brought to the end. The log keeps more than is pending only as long as the driver knows of
-somebody who holds less than the others, and forgets it when it is told to.
+somebody who holds less than the others; ``forget`` drops the rest.
 """
 
 from __future__ import annotations

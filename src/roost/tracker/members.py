@@ -1,6 +1,6 @@
 """Who lives: what this node believes of all others, and what it keeps of those that are gone.
 
-It is no part of the replicated set (REPLICATION.md sections 2 and 4)::
+It is no part of the replicated set (docs/replication.md, rules 2 and 4)::
 
     unknown --a message of its own--> up --silent, or its link is gone--> suspect (still up)
     suspect --any sign of life--> up      suspect --its probe is not answered--> down

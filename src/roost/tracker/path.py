@@ -1,4 +1,4 @@
-"""The points of this node's history that others may hold: what was broadcast, with a mark each.
+"""The points of this node's history that others may hold (docs/replication.md, rule 1.7).
 
 A number alone does not name a slice. A node may be copied with its id and all that it knows (a
 virtual machine that is cloned, or goes on from an old image), and each of the two makes changes of

@@ -1,4 +1,4 @@
-"""What others hold, what is missing here, and how it is fetched (docs/replication.md).
+"""What others hold, what is missing here, and how it is fetched (docs/replication.md, rule 3).
 
 A number that is announced and not held is a gap. One that lasts is asked for: of the origin if it
 is heard directly, else of somebody who holds more; on a timeout of another one, with back-off. One

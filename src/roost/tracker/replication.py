@@ -1,9 +1,9 @@
 """The conversation between the trackers of nodes, sans I/O.
 
-Theory of operation (REPLICATION.md). Each node is an origin and the only writer of its slice; this
-one holds a copy of every other. An origin broadcasts its changes as ranges when it has any, and a
-heartbeat with its number in any case; whoever finds a gap asks for the rest. Digests, to one peer
-at a time, find what neither has noticed.
+Theory of operation (docs/replication.md). Each node is an origin and the only writer of its slice;
+this one holds a copy of every other. An origin broadcasts its changes as ranges when it has any,
+and a heartbeat with its number in any case; whoever finds a gap asks for the rest. Digests, to one
+peer at a time, find what neither has noticed.
 
 ``members`` judges who lives, ``repair`` fetches what is missing, ``view`` shows what is held of
 those who live; here messages are handed to them, and this node's own changes go out. Liveness and

@@ -26,9 +26,9 @@ the pending join_ref, or a newer join, cancels a join that is still being decide
 would decide it first; a leave followed by a join is answered in that order, where Phoenix lets the
 join's reply overtake; a full waiting line answers ``overloaded``.
 
-On a duplicate join the client is told of the old channel's end (``phx_close``) after the new
+On a duplicate join the client is sent the old channel's end (``phx_close``) after the new
 join's reply, as Phoenix does: clients match on the join_ref. Only where many joins cancel each
-other before any is answered the oldest ends are told at once.
+other before any is answered the oldest ends are sent at once.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ class _Slot:
         self.ref = join.ref
         self.has_left = False
         self.leave_ref: Any = None  # of the first leave
-        self.stopped = False  # by us: its end is told by a notice
-        self.notices = notices  # ends of predecessors, to be told after this join's reply
+        self.stopped = False  # by us: its end is sent as a notice
+        self.notices = notices  # ends of predecessors, to be sent after this join's reply
         self.waiting: list[Message] | None = None  # once something waits
 
 

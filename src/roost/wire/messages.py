@@ -34,7 +34,7 @@ CLOSE: Final = "phx_close"
 HEARTBEAT: Final = "heartbeat"
 STATE: Final = "presence_state"
 DIFF: Final = "presence_diff"
-COUNT: Final = "presence_count"  # not of Phoenix: what a topic tells that has grown too large
+COUNT: Final = "presence_count"  # not of Phoenix: sent in place of diffs where a topic is too large
 
 _REQUIRED: Final = ("topic", "event", "payload", "ref")
 

@@ -43,7 +43,7 @@ class JsonPayload:
     def pushed_as(self, subscription: object, event: str) -> Sequence[tuple[str, JsonPayload]]:
         """What is sent when a channel pushes this payload as ``event``: events and payloads.
 
-        A list of presences notes here which state of its topic the subscription knows.
+        A list of presences keeps here which state of its topic the subscription holds.
         """
         return ((event, self),)
 

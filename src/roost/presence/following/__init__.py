@@ -1,1 +1,1 @@
-"""What an application is told of changes: callbacks, watches, times."""
+"""How an application is notified of changes: callbacks, watches, last-seen times."""

@@ -34,8 +34,8 @@ class Callbacks:
     Args:
         presence: Whose callbacks they are.
         tasks: Those of the presence's run.
-        context: Of the run: what other nodes did comes in the context of whoever reads messages.
-        counters: Where dropped changes are counted.
+        context: That of the run. Changes of other nodes are handled in copies of it.
+        counters: Where dropped changes are counted, as ``callbacks_full``.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Callbacks:
         self._dropped = Repeats()
         self._topics: dict[str, CallQueue] = {}  # those with something to call
 
-    def note(self, change: Change) -> None:
-        """Something changed: its callback will see the present context, if this node did it."""
+    def changed(self, change: Change) -> None:
+        """Something changed: its callback runs in the present context, if this node changed it."""
         topic = change.topic
         serial = self._topics.get(topic)
         if serial is None:

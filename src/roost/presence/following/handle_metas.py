@@ -53,12 +53,12 @@ class MetasHandler:
             raise failed.error from failed
 
     async def handle_diff(self, topic: str, joins: Presences, leaves: Presences) -> None:
-        """A diff was told, as fetched."""
+        """A diff was sent, as fetched."""
         known = self._topics.setdefault(topic, _TopicMetas())
         await self._handle(topic, known, known.without_known(joins), known.only_known(leaves))
 
     async def handle_state(self, topic: str, presences: Presences) -> None:
-        """A state was told instead of a diff, which would have been too long."""
+        """A state was sent instead of a diff, which would have been too long."""
         known = self._topics.setdefault(topic, _TopicMetas())
         await self._handle(topic, known, known.without_known(presences), known.missing(presences))
 
@@ -92,7 +92,7 @@ class MetasHandler:
 
 
 class _TopicMetas:
-    """The metas of one topic, as far as they were told.
+    """The metas of one topic, as of its last diff.
 
     Attributes:
         shown: Key → metas, for the application.

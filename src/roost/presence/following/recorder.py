@@ -1,4 +1,4 @@
-"""When keys were last seen: noted at the cost of a dict entry, written once a second."""
+"""When keys were last seen: kept at the cost of a dict entry, written once a second."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from roost.channels.application import Failed, name_of, run
 from roost.channels.tasks import end
+from roost.logs import Repeats
 from roost.presence.last_seen import LastSeenStore
 
 __all__ = ["LastSeenRecorder"]
@@ -25,7 +26,7 @@ MAX_WAITING: Final = 100_000  # keys, about 25 MB: a store that is away for long
 class LastSeenRecorder:
     """Gather when keys were seen, and write it to a store in the background.
 
-    ``start`` it, tell it with ``seen``, ask it with ``read``, ``stop`` it. There is one write at a
+    ``start`` it, call ``seen`` and ``read``, ``stop`` it. There is one write at a
     time and one in a period, however many keys are seen. A write that fails is logged, counted and
     tried again in the next period with what came meanwhile.
 
@@ -62,17 +63,20 @@ class LastSeenRecorder:
         self._counters = counters
         self._flush_period = flush_period
         self._max_waiting = max_waiting
-        # Both from the one noted longest ago to the last. Ordered dicts, as a plain one gets slow
+        # Both from the key kept longest ago to the last. Ordered dicts, as a plain one gets slow
         # when its first entry is dropped again and again.
         self._waiting: OrderedDict[str, float] = OrderedDict()
         self._writing: OrderedDict[str, float] = OrderedDict()  # emptied when it was written
+        self._dropped_count = 0  # since the last flush
+        self._dropped = Repeats()
+        self._failures = Repeats()
         self._write_lock = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
 
     def seen(self, key: str, at: float) -> None:
-        """Note that ``key`` was seen ``at`` that time, in unix seconds."""
-        self._note(self._waiting, key, at)
+        """Keep that ``key`` was seen ``at`` that time, in unix seconds."""
+        self._keep_latest(self._waiting, key, at)
 
     async def read(self, keys: Collection[str]) -> dict[str, float]:
         """Return when keys were last seen, in unix seconds, written or not; unknown are missing.
@@ -103,11 +107,12 @@ class LastSeenRecorder:
 
     async def flush(self) -> None:
         """Write what waits, now; if the store fails, that is logged and it goes on waiting."""
+        self._log_dropped()
         async with self._write_lock:
             waiting, self._waiting = self._waiting, OrderedDict()
             if self._writing:  # the write before failed
                 for key, at in waiting.items():
-                    self._note(self._writing, key, at)
+                    self._keep_latest(self._writing, key, at)
             else:
                 self._writing = waiting
             if not self._writing:
@@ -167,7 +172,7 @@ class LastSeenRecorder:
             await asyncio.sleep(self._flush_period)
             await self.flush()
 
-    def _note(self, times: OrderedDict[str, float], key: str, at: float) -> None:
+    def _keep_latest(self, times: OrderedDict[str, float], key: str, at: float) -> None:
         known_at = times.get(key)
         if known_at is not None and known_at >= at:
             return
@@ -176,12 +181,23 @@ class LastSeenRecorder:
         if len(times) > self._max_waiting:
             times.popitem(last=False)
             self._counters["last_seen_full"] += 1
+            self._dropped_count += 1
+
+    def _log_dropped(self) -> None:
+        dropped_count, self._dropped_count = self._dropped_count, 0
+        if dropped_count:
+            now = asyncio.get_running_loop().time()
+            if dropped := self._dropped.note(now, dropped_count):
+                what = "%s is too slow: dropped the times of %d keys"
+                logger.error(what, name_of(self._store.record), dropped)
 
     def _failed(self, failed: Failed) -> None:
         self._counters["last_seen_failed"] += 1
-        logger.error(
-            "%s failed, the last seen times of %d keys wait for the next try",
-            failed.name,
-            len(self._writing),
-            exc_info=failed.error,
-        )
+        if count := self._failures.note(asyncio.get_running_loop().time()):
+            logger.error(
+                "%s failed %d times, the last seen times of %d keys wait for the next try",
+                failed.name,
+                count,
+                len(self._writing),
+                exc_info=failed.error,
+            )

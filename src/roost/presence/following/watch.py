@@ -1,14 +1,15 @@
 """Watches: who is there and what changes, as a stream for server code.
 
 A watch starts with a snapshot, taken at the moment when it is read, and goes on with the changes
-after it: between the two nothing is lost and nothing is told twice. A reader that is too slow is
-behind: what it has not read is dropped, and it gets a snapshot anew. The same rule makes the first
-snapshot; a watch that nobody reads yet holds nothing.
+after it: between the two nothing is lost and nothing comes twice. A reader that is too slow falls
+behind: what it has not read is dropped, and it gets a new snapshot. A watch that nobody has read
+yet is behind as well, so its first item is a snapshot, and it keeps no changes until then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,14 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.index import KeyIndex
 from roost.exceptions import WrongThread
+from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Snapshot, change_of
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.wire.presence import decode_grouped
 
 __all__ = ["Watch", "Watches"]
+
+logger = logging.getLogger("roost.presence")
 
 MAX_WAITING: Final = 1_000  # changes; whoever is further behind gets a snapshot instead
 
@@ -97,11 +101,12 @@ class Watch:
     ) -> None:
         self.close()
 
-    def note(self, change: Change) -> None:
+    def changed(self, change: Change) -> None:
         """Something changed that this watch is about."""
         if self._is_behind:
             return
         if len(self._waiting) >= MAX_WAITING:
+            self._watches.fell_behind(self, len(self._waiting) + 1)
             self._waiting.clear()
             self._is_behind = True
         else:
@@ -126,6 +131,7 @@ class Watches:
         self._all: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._by_topic: dict[str, weakref.WeakSet[Watch]] = {}
         self._by_key: dict[str, weakref.WeakSet[Watch]] = {}
+        self._too_slow = Repeats()
         # All visible entries by key, whatever their topic: from the first question about keys on.
         self._everywhere: KeyIndex | None = None
 
@@ -153,13 +159,13 @@ class Watches:
                 groups[name].discard(watch)
         self._sweep(watch.of)
 
-    def note(self, events: Sequence[TrackerEvent]) -> None:
+    def changed(self, events: Sequence[TrackerEvent]) -> None:
         """Something changed."""
         for event in events:
             entry = event.new if isinstance(event, Updated) else event.entry
-            self._note_topic(event, entry)
+            self._topic_changed(event, entry)
             if self._everywhere is not None:
-                self._note_key(event, entry, self._everywhere)
+                self._key_changed(event, entry, self._everywhere)
 
     def snapshot(self, of: str | frozenset[str]) -> Snapshot:
         """Who is there now."""
@@ -172,6 +178,13 @@ class Watches:
             for key, presence in presences.items():
                 presence["topics"] = [entry.topic for entry in groups[key]]
         return Snapshot(presences, self._tracker.version)
+
+    def fell_behind(self, watch: Watch, dropped_count: int) -> None:
+        """A watch has dropped changes, as nobody read them in time."""
+        if dropped := self._too_slow.note(self._loop.time(), dropped_count):
+            of = repr(watch.of) if isinstance(watch.of, str) else f"{len(watch.of)} keys"
+            what = "a watch of %s is too slow: dropped %d changes, its reader gets a snapshot"
+            logger.warning(what, of, dropped)
 
     def check_loop(self) -> None:
         """Raise if this is not the loop of the presence.
@@ -187,14 +200,14 @@ class Watches:
         for watch in list(self._all):
             watch.close()
 
-    def _note_topic(self, event: TrackerEvent, entry: Entry) -> None:
+    def _topic_changed(self, event: TrackerEvent, entry: Entry) -> None:
         watches = self._by_topic.get(entry.topic)
         if watches is not None:
             change = change_of(event, self._tracker.origin.ref_prefix)
             for watch in tuple(watches):
-                watch.note(change)
+                watch.changed(change)
 
-    def _note_key(self, event: TrackerEvent, entry: Entry, index: KeyIndex) -> None:
+    def _key_changed(self, event: TrackerEvent, entry: Entry, index: KeyIndex) -> None:
         match event:
             case Joined():
                 is_edge = index.add(entry)
@@ -212,7 +225,7 @@ class Watches:
         elif isinstance(change, Leave):
             change = msgspec.structs.replace(change, is_last=is_edge)
         for watch in tuple(watches):
-            watch.note(change)
+            watch.changed(change)
 
     def _index(self) -> KeyIndex:
         if self._everywhere is None:

@@ -1,17 +1,17 @@
-"""What one topic's subscribers are told, and when.
+"""When the subscribers of one topic are notified, and by which kind of message.
 
 Theory of operation. Changes gather in the topic's feed. The topic is *due* at the end of the tick
-if it was quiet, else ``diff_period`` after its last diff. When it is due, what gathered goes out as
-one diff, through ``fetch`` if there is one; until that returns, further changes gather, so that a
-topic has at most one diff under way and one that gathers. After it ``handle_metas`` runs, if there
-is one.
+if it was quiet, else ``diff_period`` after its last diff. When it is due, what gathered is sent as
+one diff, through ``fetch`` if there is one. Until ``fetch`` returns, further changes gather, so
+that a topic has at most one diff that is being sent and one that gathers. After it ``handle_metas``
+runs, if there is one.
 
-A topic whose policy says so goes over to *counting* when it has too many members: its subscribers
-get the count and an empty list, since what they hold will not be kept up to date, and from then on
-a count instead of each diff. When it is small again they get a fresh state. A client that is pushed
-a list meanwhile gets the same two messages in its place.
+A topic whose policy says so switches to *counting* when it has too many members. Its subscribers
+are sent the count and an empty list, since what they hold will not be kept up to date, and from
+then on a count instead of each diff. When the topic is small again they are sent a fresh state. A
+client that is pushed a list meanwhile is sent the same two messages in its place.
 
-Who is sent what is decided in ``holding``, by what each subscriber holds.
+``holding`` decides what each subscriber is sent, by what it holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from roost.channels.application import Contained, Failed
 from roost.crdt.entry import Entry
 from roost.presence.following.handle_metas import MetasHandler
-from roost.presence.notifying.diffs import Bare, Fetched, MemberEncoder
+from roost.presence.notifying.diffs import AsTracked, Fetched, MemberEncoder
 from roost.presence.notifying.fetch import Fetcher
 from roost.presence.notifying.holding import Subscribers, SubscribersHost
 from roost.presence.notifying.presence_list import PresenceList
@@ -40,21 +40,21 @@ __all__ = ["Announcer"]
 
 logger = logging.getLogger("roost.presence")
 
-_bare = Bare()
+_as_tracked = AsTracked()
 
 
 class AnnouncerHost(SubscribersHost, Protocol):
     """The presence, as far as one of its topics is concerned.
 
     Attributes:
-        is_bare: Nothing is fetched.
+        is_unfetched: Nothing is fetched.
         tracker: To be read.
         fetcher: Calls ``fetch``.
         metas: Calls ``handle_metas``; None if there is none.
     """
 
     loop: asyncio.AbstractEventLoop
-    is_bare: bool
+    is_unfetched: bool
     tracker: TrackerProtocol
     fetcher: Fetcher
     metas: MetasHandler | None
@@ -67,21 +67,21 @@ class AnnouncerHost(SubscribersHost, Protocol):
         ...
 
     def forget_if_empty(self, topic: str) -> None:
-        """A topic has nothing more to tell: forget it if nobody is there, or waits for a list."""
+        """A topic has nothing more to send: forget it if nobody is there, or waits for a list."""
         ...
 
 
 class Announcer:
-    """Tell the subscribers of one topic about its presences.
+    """Announce the presences of one topic to its subscribers.
 
     Args:
         topic: The topic.
         version: The tracker's version before the topic's first change.
-        policy: What they are told.
+        policy: What they are sent, and how often.
         host: The presence that it belongs to.
 
     Attributes:
-        is_counting: They are told counts, and hold empty lists.
+        is_counting: They are sent counts, and hold empty lists.
         subscribers: Who they are, and what they hold.
     """
 
@@ -90,7 +90,7 @@ class Announcer:
         "_feed",
         "_handled_at",
         "_host",
-        "_is_telling",
+        "_is_sending",
         "_listed_at",
         "_next_at",
         "_owes_state",
@@ -109,19 +109,19 @@ class Announcer:
         self._feed = TopicFeed(version, max_count=host.presence.max_diff_count)
         self._due: asyncio.Handle | None = None
         self._next_at = 0.0  # on the loop's clock
-        self._is_telling = False
+        self._is_sending = False
         self._owes_state = False  # a diff would not do
         self._handled_at = version  # what ``handle_metas`` holds
-        self._listed_at = version  # of the last list that was handed out
+        self._listed_at = version  # of the last list that was made
         self._state: StateCache | None = None  # from the first list on
         self.subscribers = Subscribers(topic, host, version)
 
     @property
     def is_idle(self) -> bool:
-        """Whether all were told everything, but for those who wait for a list."""
+        """Whether all were sent everything, but for those who wait for a list."""
         return not (
             self._feed.is_pending
-            or self._is_telling
+            or self._is_sending
             or self._owes_state
             or self.subscribers.wait_for_diffs
         )
@@ -131,7 +131,7 @@ class Announcer:
         """Whether nobody will miss it while the topic is empty."""
         return self.is_idle and self.subscribers.are_level
 
-    def note(self, event: TrackerEvent) -> None:
+    def changed(self, event: TrackerEvent) -> None:
         """Something changed in the topic."""
         self.subscribers.before_change(event.version)
         match event:
@@ -162,16 +162,16 @@ class Announcer:
             self._listed_at = self._host.tracker.version
 
     def list_ended(self) -> None:
-        """Who waited for a list waits no more: it was pushed, or will not be."""
-        if self._due is None and not self._is_telling:
+        """A subscription no longer waits for a list: it was pushed, or will not be."""
+        if self._due is None and not self._is_sending:
             self._go_on()
 
-    def turn(self) -> None:
-        """Go over to counting, or back, if the members are so many, or so few, now."""
-        self._turn()
+    def switch(self) -> None:
+        """Switch to counts, or back to lists, if the topic has so many members, or so few, now."""
+        self._switch()
         self._schedule()
 
-    def _turn(self) -> None:
+    def _switch(self) -> None:
         member_count = self._host.tracker.count_keys(self._topic)
         if self.policy.counts(member_count, is_counting=self.is_counting) is self.is_counting:
             return
@@ -179,28 +179,28 @@ class Announcer:
         self._owes_state = not self.is_counting
         self.subscribers.forget_count()
         if self.is_counting:
-            self._tell_count()
+            self._send_count()
             self._send_state(JsonPayload(b"{}"), self._host.tracker.version)
 
     def flush(self) -> None:
-        """Tell now what is to be told; ``fetch`` may still take its time."""
+        """Send now what is due or gathers; ``fetch`` may still take its time."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if self._is_telling:
+        if self._is_sending:
             return
         if self.is_idle:
             self._host.forget_if_empty(self._topic)
         else:
-            self._tell()
+            self._send()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Send nothing more."""
         if self._due is not None:
             self._due.cancel()
 
     def _schedule(self) -> None:
-        if self._due is not None or self._is_telling or self.is_idle:
+        if self._due is not None or self._is_sending or self.is_idle:
             return
         loop = self._host.loop
         if loop.time() >= self._next_at:
@@ -208,8 +208,8 @@ class Announcer:
         else:
             self._due = loop.call_at(self._next_at, self.flush)
 
-    def _tell(self) -> None:
-        self._turn()
+    def _send(self) -> None:
+        self._switch()
         policy, host = self.policy, self._host
         period = policy.count_period if self.is_counting else policy.diff_period
         self._next_at = host.loop.time() + period
@@ -217,41 +217,43 @@ class Announcer:
         end = self._feed.take()
         self._owes_state = False
         if self.is_counting:
-            self._tell_count()
+            self._send_count()
         if not self._lists_are_kept and host.metas is None:
-            self._finish_telling(end)
+            self._finish(end)
         elif is_state:
-            self._is_telling = True
-            host.spawn(self._tell_state(end))
-        elif host.is_bare and host.metas is None:
-            self._send_diff(end, _bare)
-            self._finish_telling(end)
+            self._is_sending = True
+            host.spawn(self._list_and_send_state(end))
+        elif host.is_unfetched and host.metas is None:
+            self._send_diff(end, _as_tracked)
+            self._finish(end)
         else:
-            self._is_telling = True
-            host.spawn(self._tell_diff(end))
+            self._is_sending = True
+            host.spawn(self._fetch_and_send_diff(end))
 
     @property
     def _lists_are_kept(self) -> bool:
-        """Whether anybody here is to be told of a diff."""
+        """Whether anybody here is to be sent diffs."""
         if self.is_counting or not self.policy.announce:
             return False
         return bool(self._host.pubsub.subscriptions(self._topic))
 
-    async def _tell_diff(self, end: int) -> None:
-        """Tell a diff, and then ``handle_metas``."""
+    async def _fetch_and_send_diff(self, end: int) -> None:
+        """Send a diff, and then call ``handle_metas``."""
         host = self._host
         handled = self._feed.diff(self._handled_at, end)
         try:
-            encode: MemberEncoder = _bare
+            encode: MemberEncoder = _as_tracked
             presences = None
-            if not host.is_bare:
-                entries = self._entries_told(end)
+            if not host.is_unfetched:
+                entries = self._entries_sent(end)
                 presences = await host.fetcher.diff(self._topic, entries)
                 asked = {entry.ref for entry in entries}
                 contained = Contained(host.presence.fetch)
                 encode = Fetched(presences, asked, host.pubsub.encoder, contained)
         except Exception:  # whatever it is, the topic must not fall silent
-            logger.exception("fetching for %r failed, its presences go out bare", self._topic)
+            logger.exception(
+                "fetching for %r failed, its presences are sent without fetched data", self._topic
+            )
         is_shown = self._send_diff(end, encode)
         if host.metas is not None:
             if presences is None or not is_shown:
@@ -259,10 +261,10 @@ class Announcer:
             else:
                 joins, leaves = host.fetcher.sides(presences, handled)
             await host.metas.handle_diff(self._topic, joins, leaves)
-        self._finish_telling(end)
+        self._finish(end)
 
-    def _entries_told(self, end: int) -> Sequence[Entry]:
-        """Whoever is in what anybody is told, which may be more than what most are."""
+    def _entries_sent(self, end: int) -> Sequence[Entry]:
+        """All who are in the diff of any subscriber, who may be more than those in most diffs."""
         level, oldest = self.subscribers.version, self.subscribers.oldest_version
         if max(self._listed_at, self._handled_at, level) == min(oldest, level):
             diff = self._feed.diff(level, end)
@@ -271,23 +273,23 @@ class Announcer:
         return list({change.entry.ref: change.entry for change in touched}.values())
 
     def _send_diff(self, end: int, encode: MemberEncoder) -> bool:
-        """Tell all what changed until ``end``, as fetched or bare; False if it had to be bare."""
+        """Send all what changed until ``end``; False if what was fetched could not be encoded."""
         if not self._lists_are_kept:
             return True
         is_encoded = True
         try:
             lost = self.subscribers.send_diff(self._feed, end, encode)
         except Failed as failed:  # what fetch added is no JSON, or an encode_hook raised
-            what = "%s failed for %r, its presences go out bare"
+            what = "%s failed for %r, its presences are sent without fetched data"
             logger.error(what, failed.name, self._topic, exc_info=failed.error)
             is_encoded = False
-            lost = self.subscribers.send_diff(self._feed, end, _bare)
+            lost = self.subscribers.send_diff(self._feed, end, _as_tracked)
         for subscription in lost:
             self._host.refresh(subscription)
         return is_encoded
 
-    async def _tell_state(self, end: int) -> None:
-        """Instead of a diff: the state, for all."""
+    async def _list_and_send_state(self, end: int) -> None:
+        """Send all the state, in place of a diff."""
         host = self._host
         try:
             presences = await host.list(self._topic)
@@ -299,29 +301,29 @@ class Announcer:
             if host.metas is not None:
                 await host.metas.handle_state(self._topic, presences.decode())
                 self._handled_at = presences.version
-        self._finish_telling(end)
+        self._finish(end)
 
     def _send_state(self, payload: JsonPayload, version: int) -> None:
-        """Give all subscribers a state in place of the one that they hold."""
+        """Send all subscribers a state in place of the one that they hold."""
         if self.policy.announce:
             self.subscribers.send_state(payload, version)
 
-    def _tell_count(self) -> None:
+    def _send_count(self) -> None:
         if self.policy.announce:
             self.subscribers.send_count(self._host.count(self._topic))
 
-    def _finish_telling(self, end: int) -> None:
-        self._is_telling = False
+    def _finish(self, end: int) -> None:
+        self._is_sending = False
         subscribers = self.subscribers
         if not self._lists_are_kept:
             subscribers.skip(end)
-        subscribers.rest(end)
+        subscribers.reached(end)
         self._handled_at = max(self._handled_at, end)
         self._feed.forget(subscribers.oldest_version)
         self._go_on()
 
     def _go_on(self) -> None:
-        """See to what is to be told next, or let the topic rest."""
+        """Schedule what is to be sent next, or let the topic rest."""
         if not self.is_idle:
             self._schedule()
             return
@@ -329,5 +331,5 @@ class Announcer:
         if loop.time() >= self._next_at:
             self._host.forget_if_empty(self._topic)
         elif not self._host.tracker.count_entries(self._topic):
-            # Not yet: whoever comes before is told when the period is over.
+            # Not yet: changes before the end of the period are sent when it is over.
             self._due = loop.call_at(self._next_at, self.flush)

@@ -15,7 +15,7 @@ from roost.tracker.feed import Change, NetChanges
 from roost.tracker.meta import decode_meta
 from roost.wire.presence import encode_diff, encode_member, encode_object
 
-__all__ = ["Bare", "Fetched", "MemberEncoder", "encode_diffs"]
+__all__ = ["AsTracked", "Fetched", "MemberEncoder", "encode_diffs"]
 
 _encode_key = msgspec.json.Encoder().encode
 
@@ -28,7 +28,7 @@ class MemberEncoder(Protocol):
         ...
 
 
-class Bare:
+class AsTracked:
     """Members as they were tracked."""
 
     def __call__(self, key: str, entries: Sequence[Entry], /) -> bytes:
@@ -93,7 +93,7 @@ def encode_diffs(
         encode: Encodes one member.
 
     Yields:
-        Version and payload; None if there is nothing to be told.
+        Version and payload; None if nothing is to be sent.
     """
     net = NetChanges()
     joins: dict[str, bytes] = {}  # members, in the reverse of their order

@@ -78,7 +78,7 @@ class _Batch:
         self.task: asyncio.Task[Presences | None]
 
     def fetched(self, known: set[str]) -> Presences:
-        """What became of the entries whose refs are not in ``known``; bare if ``fetch`` failed."""
+        """Entries whose refs are not in ``known``, as fetched; as tracked if ``fetch`` failed."""
         result = None if self.task.cancelled() else self.task.result()
         presences = decode_grouped(self.entries.values()) if result is None else result
         return _only(presences, self.entries.keys() - known)
@@ -121,7 +121,7 @@ class Fetcher:
         """The state of a topic, made once for all who wait for it, and its version.
 
         It is current when it is made, and has everybody who was there when it was asked for. If
-        the presence stops meanwhile, nothing more is fetched, and all are listed bare.
+        the presence stops meanwhile, nothing more is fetched, and all are listed as tracked.
         """
         asked_at = tracker.version
         while tracker.count_entries(topic):
@@ -180,7 +180,7 @@ class Fetcher:
         return deepcopy(found) if self._presence.fetch_ttl else found  # the caller may change it
 
     async def diff(self, topic: str, entries: Sequence[Entry]) -> Presences:
-        """What is told of all who joined or left: one fetch, bare if it failed."""
+        """All who joined or left, as one fetch returned them; as tracked if it failed."""
         return await self._fetch_rest(topic, entries)
 
     @staticmethod
@@ -192,7 +192,7 @@ class Fetcher:
         )
 
     async def _fetch_rest(self, topic: str, entries: Sequence[Entry]) -> Presences:
-        """Entries as fetched now or lately; bare if ``fetch`` failed."""
+        """Entries as fetched now or lately; as tracked if ``fetch`` failed."""
         found, missing = self._cache.split(entries, _now())
         if missing:
             fetched = await self._fetch(topic, missing)
@@ -263,7 +263,7 @@ class Fetcher:
 
     def _log(self, topic: str, failed: Failed) -> None:
         logger.error(
-            "%s failed for %r, its presences go out bare",
+            "%s failed for %r, its presences are sent without fetched data",
             failed.name,
             topic,
             exc_info=failed.error,

@@ -3,8 +3,8 @@
 Theory of operation. A subscriber *holds* a version of its topic: that of the last state that it was
 sent, brought forward by the diffs since. Every message follows from it. A diff to somebody who
 holds v has what changed after v, no more and no less. A state is never older than what its receiver
-holds. Most subscribers hold the same version at any time, the one that all were told last, and get
-the same frame. Those who don't are
+holds. Most subscribers hold the same version at any time, the one that all were brought to last,
+and get the same frame. Those who don't are
 
 - ahead: they were sent a state since. They get what changed after it, and are like the others.
 - behind: they are sent no diffs while a list is being made for them, or before their channel has
@@ -20,12 +20,12 @@ client may hold back diffs
   join, or
 - that an earlier connection was sent; they survive a reconnect.
 
-Nobody can tell which of them, and what they name may have left since. Only a second copy of the
-state settles them: the first one lets the client apply them, the second one makes it right. Clients
-without such a queue make nothing of the second one.
+The server can't know which diffs those are, and whoever is in them may have left since. Only a
+second copy of the state settles them: the first copy makes the client apply them, the second one
+corrects the result. The second copy changes nothing for clients without such a queue.
 
-A channel that intercepts diffs is handed them as others are sent them, and pushes them when it gets
-to them. By then its client may hold a state that has them already: then they are not sent.
+A channel that intercepts diffs gets them when others are sent them, and pushes them when its
+handler runs. By then its client may hold a state that has them already: then they are not sent.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Holding:
     """What one subscription holds of one presence.
 
     Attributes:
-        version: Of the last state; for who is behind, what it holds. It counts while it is higher
-            than what all were told, or ``is_behind``.
+        version: Of the last state that it was sent; if it is behind, the version that it holds. It
+            counts while it is higher than that of the topic's subscribers, or while ``is_behind``.
         has_state: It was sent a state.
         is_behind: It missed diffs that others were sent.
         list_count: Lists that are being made for it.
-        was_told: It was sent diffs.
-        may_hold_back: An earlier channel of its connection was.
+        was_sent_diffs: It was sent diffs.
+        may_hold_back: An earlier channel of its connection was sent diffs.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class Holding:
         "list_count",
         "may_hold_back",
         "version",
-        "was_told",
+        "was_sent_diffs",
     )
 
     def __init__(self, earlier: Holding | None) -> None:
@@ -84,9 +84,9 @@ class Holding:
         self.has_state = False
         self.is_behind = False
         self.list_count = 0
-        self.was_told = False
+        self.was_sent_diffs = False
         self.may_hold_back: bool = earlier is not None and (
-            earlier.was_told or earlier.may_hold_back
+            earlier.was_sent_diffs or earlier.may_hold_back
         )
 
     def fall_behind(self, version: int, end: int) -> bool:
@@ -113,7 +113,7 @@ class Holding:
         self.is_behind = version < level
         self.version = version
         return is_first and (
-            self.was_told
+            self.was_sent_diffs
             or self.may_hold_back
             or (lane.is_reconnected and size <= MAX_REPEATED_SIZE)
         )
@@ -126,12 +126,12 @@ def holding_of(subscription: object, host: object) -> Holding | None:
     lane = subscription.metadata
     if type(lane) is not Fastlane:
         return None
-    return lane.notes.get(host) or _begin(lane, host)
+    return lane.holdings.get(host) or _begin(lane, host)
 
 
 def _begin(lane: Fastlane, host: object) -> Holding:
     earlier = None if lane.earlier is None else lane.earlier.get(host)
-    holding = lane.notes[host] = Holding(earlier)
+    holding = lane.holdings[host] = Holding(earlier)
     return holding
 
 
@@ -144,12 +144,12 @@ class SubscribersHost(Protocol):
     def pubsub(self) -> PubSub: ...
 
     def dispatch(self, subscriptions: Sequence[Subscription], message: Broadcast) -> None:
-        """Hand a state or diff to subscriptions, as the application may have it."""
+        """Deliver a state or diff to subscriptions, in the way that the application chose."""
         ...
 
 
 class Subscribers:
-    """Send the subscribers of one topic what they are to know.
+    """Send the subscribers of one topic what they lack.
 
     Args:
         topic: The topic.
@@ -169,7 +169,7 @@ class Subscribers:
         self._behind: list[Holding] = []
         # Where subscriptions were made in what is pending: how many there were, and the version.
         self._marks: list[tuple[int, int]] = []
-        self._count: bytes | None = None  # that all were told
+        self._count: bytes | None = None  # that all were sent last
 
     @property
     def oldest_version(self) -> int:
@@ -197,8 +197,8 @@ class Subscribers:
         if not self._marks or self._marks[-1][0] != count:
             self._marks.append((count, version - 1))
 
-    def rest(self, version: int) -> None:
-        """All were told what changed until ``version``, or are behind, or ahead."""
+    def reached(self, version: int) -> None:
+        """All hold ``version`` now, but for those who are behind, or ahead."""
         self.version = version
         marks = self._marks
         while len(marks) > 1 and marks[1][1] <= version:
@@ -211,7 +211,7 @@ class Subscribers:
         return next((version for count, version in self._marks if count >= number), end)
 
     def skip(self, version: int) -> None:
-        """Nobody is to be told what changed until ``version``."""
+        """Nobody is sent what changed until ``version``."""
         self.version = version
         for holding in self._behind:
             holding.is_behind = False
@@ -287,12 +287,12 @@ class Subscribers:
         for subscription in host.pubsub.subscriptions(self._topic):
             lane = subscription.metadata
             if type(lane) is Fastlane:
-                holding: Holding | None = lane.notes.get(host)
+                holding: Holding | None = lane.holdings.get(host)
                 if holding is None:
                     holding = _begin(lane, host)
                     if lane.number is not None:
-                        # Clients of old count twice what they are told of twice: what they know
-                        # from before is at most what there was when they joined.
+                        # phoenix.js before 1.4 counts a join twice that it is sent twice. What
+                        # the client knows from before is at most what there was when it joined.
                         holding.version = max(holding.version, self._version_at(lane.number, end))
                 if holding.list_count or lane.is_entering:
                     held.append((holding, self._held_by(holding)))
@@ -300,13 +300,13 @@ class Subscribers:
                 if holding.is_behind or holding.version > level:
                     version = holding.version
                     if version < end:
-                        holding.was_told = True
+                        holding.was_sent_diffs = True
                         if feed.reaches(version):
                             groups.setdefault(version, []).append(subscription)
                         else:
                             lost.append(subscription)
                     continue
-                holding.was_told = True
+                holding.was_sent_diffs = True
             common.append(subscription)
         if common:
             groups.setdefault(level, []).extend(common)
@@ -315,7 +315,7 @@ class Subscribers:
     def send_state(
         self, state: JsonPayload, version: int, receivers: Sequence[Subscription] | None = None
     ) -> None:
-        """Give subscribers, by default all, a state in place of what they hold."""
+        """Send subscribers, by default all, a state in place of what they hold."""
         host = self._host
         message = Broadcast(self._topic, host.presence.state_event, state)
         if receivers is None:
@@ -335,7 +335,7 @@ class Subscribers:
             host.dispatch(again, message)
 
     def send_count(self, count: JsonPayload) -> None:
-        """Tell all a count, if it is news."""
+        """Send all a count, if it is news."""
         if count.encoded != self._count:
             self._count = count.encoded
             message = Broadcast(self._topic, self._host.presence.count_event, count)

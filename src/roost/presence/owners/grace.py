@@ -1,8 +1,8 @@
-"""Presences that outlive their owners for a while, in case somebody returns.
+"""Presences *in grace*: their owner has ended, and they stay a while, in case their key returns.
 
-The entry stays as it is, in the slice and in the lists; only its owner is gone. Who returns takes
-it over under the number that its owner had, so that neither this node's lists nor any other node
-see a change. The timers are the only sign of it.
+The entry stays as it is, in the slice and in the lists; only its owner is gone. A new owner that
+tracks the same key takes the entry over, under the number that the old owner had, so that neither
+this node's lists nor any other node see a change.
 """
 
 from __future__ import annotations
@@ -78,15 +78,15 @@ class GracePeriods:
         group.timers[owner] = loop.call_later(grace, self._give_up, topic, key, owner)
         group.new[owner] = None
 
-    def waits(self, topic: str, key: str) -> bool:
-        """Whether a presence of ``key`` waits for somebody to return."""
+    def has_any(self, topic: str, key: str) -> bool:
+        """Whether a presence of ``key`` is in grace."""
         return (topic, key) in self._waiting
 
     def take(self, topic: str, key: str, meta: Mapping[str, Any]) -> tuple[Entry, bool]:
-        """Somebody returns: hand over the entry that resembles it most, or has waited longest.
+        """A key returns: take the entry in grace that resembles it most, or has waited longest.
 
         Args:
-            topic: Where; somebody must wait there.
+            topic: Where; a presence of the key must be in grace there.
             key: Who.
             meta: What is known of it now, as JSON values.
 
@@ -105,7 +105,7 @@ class GracePeriods:
         return self._entry(topic, key, owner), alike is not None
 
     def stop(self) -> None:
-        """Forget them all."""
+        """Forget all of them."""
         for group in self._waiting.values():
             for timer in group.timers.values():
                 timer.cancel()

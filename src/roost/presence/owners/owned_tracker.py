@@ -1,4 +1,4 @@
-"""The tracker at work: its owners are numbers to it, here is who they are, and when they end."""
+"""The tracker with its owners: it knows them as numbers; here they are objects that end."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class OwnedTracker:
     # Changing.
 
     def track(self, owner: Owner, topic: str, key: str, meta: Meta, *, hidden: bool = False) -> str:
-        if not hidden and self._graces.waits(topic, key):
+        if not hidden and self._graces.has_any(topic, key):
             # An encode_hook runs in here, and may do anything: what follows looks again.
             meta = decode_json(encode_meta(self._pubsub.encoder, meta))
         self._register(owner)
-        if not hidden and self._graces.waits(topic, key) and not self.tracks(owner, topic, key):
+        if not hidden and self._graces.has_any(topic, key) and not self.tracks(owner, topic, key):
             return self._return(owner, topic, key, meta)
-        life, number = self._numbers[owner], self._number_of(owner, topic, key)
+        registered, number = self._numbers[owner], self._number_of(owner, topic, key)
         ref = self.protocol.track(topic, key, meta, owner=number, hidden=hidden)
-        if self._numbers.get(owner) != life:  # the encode_hook ended it
+        if self._numbers.get(owner) != registered:  # the encode_hook ended it
             self.protocol.untrack(topic, key, owner=number)
         self._changed()
         return ref

@@ -27,6 +27,7 @@ from contextlib import suppress
 from typing import ClassVar, Final, Protocol
 
 from roost.exceptions import AdapterError, ConfigurationError
+from roost.logs import Repeats
 from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.broker.frames import Hello, Messages, Piece, decode_frame, encode_frame
 from roost.pubsub.broker.joiner import MAX_MESSAGE_SIZE, Joiner
@@ -207,7 +208,7 @@ class BrokerAdapter(ABC):
 
 
 class _Run:
-    """What lives from start to close."""
+    """What exists from start to close."""
 
     def __init__(
         self, adapter: BrokerAdapter, deliver: Callable[[bytes], None], links: LinkEvents
@@ -226,6 +227,7 @@ class _Run:
         self._links = links
         self._heard_count = 0
         self._cut_count = 0  # messages that were sent in pieces
+        self._too_large = Repeats()
         self._pieces_of = Joiner(adapter.counters)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -367,10 +369,11 @@ class _Run:
         piece_size = max_size - len(empty) - PIECE_OVERHEAD_SIZE
         if piece_size < MIN_PIECE_SIZE or len(message) > MAX_MESSAGE_SIZE:
             self.adapter.counters["too_large"] += 1
-            if self.adapter.counters["too_large"] == 1:
+            if count := self._too_large.note(self.loop.time()):
                 logger.error(
-                    "a message of %d bytes is too large: %s takes %d bytes in one piece; raise "
-                    "its limit, or send less at once",
+                    "%d messages were too large, the last with %d bytes: %s takes %d bytes in one "
+                    "piece; raise its limit, or send less at once",
+                    count,
                     len(message),
                     self.adapter.engine,
                     max_size,

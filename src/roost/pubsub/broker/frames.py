@@ -29,7 +29,7 @@ class Hello(_Frame, frozen=True, tag="roost.1.hello"):
 
 
 class Messages(_Frame, frozen=True, tag="roost.1"):
-    """What was published, in order; with no messages it only tells of the sender."""
+    """What was published, in order; without messages it only says that the sender is there."""
 
     messages: list[bytes]
 

@@ -13,7 +13,7 @@ SETTLING_PERIOD = 6.0  # seconds after we attached in which others may still be 
 
 
 class Neighbours:
-    """Links of other nodes that are up; tells ``links`` when one comes or goes.
+    """Links of other nodes that are up; reports to ``links`` when one comes or goes.
 
     Everything takes ``now``, monotonic, in seconds.
 

@@ -2,15 +2,21 @@
 
 ``publish`` puts a message in and returns; one task takes what has gathered and sends it in one go.
 So batches are small while the engine keeps up, and grow by themselves when it doesn't. At the bound
-the new message is dropped and counted: the older ones were promised first.
+the new message is dropped, counted and logged: the older ones were promised first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import Counter, deque
 
+from roost.logs import Repeats
+
 __all__ = ["Address", "Batch", "Outbox"]
+
+logger = logging.getLogger("roost.pubsub")
 
 Address = tuple[str, ...]
 """Whom a message is for: ``("all",)``, ``("node", name)`` or ``("link", link)``."""
@@ -48,6 +54,7 @@ class Outbox:
         self.counters = counters
         self._waiting: deque[tuple[Address, bytes]] = deque()
         self._size = 0
+        self._dropped = Repeats()
         self._taken_count = 0
         self._taken_size = 0
         self._filled = asyncio.Event()
@@ -74,6 +81,9 @@ class Outbox:
             self.counters["too_large"] += 1
         elif len(self._waiting) >= self.max_count or self._size + len(message) > self.max_size:
             self.counters["outbox_full"] += 1
+            if count := self._dropped.note(time.monotonic()):
+                what = "the engine is too slow: dropped %d messages for other nodes, %d of %d wait"
+                logger.warning(what, count, len(self._waiting), self.max_count)
         else:
             self._waiting.append((address, message))
             self._size += len(message)
@@ -110,7 +120,7 @@ class Outbox:
         return batch
 
     def sent(self) -> None:
-        """Note that the engine has what was taken."""
+        """The engine has what was taken."""
         self._taken_count = self._taken_size = 0
         if not self._waiting:
             self._emptied.set()

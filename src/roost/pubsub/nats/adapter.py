@@ -3,7 +3,7 @@
 Messages go over core NATS, no JetStream: nothing is stored. Each node subscribes to three subjects:
 ``<namespace>.all``, ``<namespace>.node.<name>`` and ``<namespace>.link.<link>``, and gets answers
 below ``<namespace>.inbox``; in names all but letters, digits and ``_-~`` is percent-encoded, dots
-included. A server knows at once that nobody listens to a subject, which tells that the link of
+included. A server knows at once that nobody listens to a subject, which shows that the link of
 another node is gone; links are asked about once a second, sixteen at a time.
 
 A user of NATS needs to publish and to subscribe to ``<namespace>.>``, no more. A message that does

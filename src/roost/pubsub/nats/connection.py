@@ -157,7 +157,7 @@ class NatsConnection:
                 **options,
             )
         except nats.errors.NoServersError as error:
-            # It says nothing of why; what it told before does.
+            # It does not say why; what it reported before does.
             raise self._errors[-1] if self._errors else error from None
         self._errors.clear()
         for address in addresses:

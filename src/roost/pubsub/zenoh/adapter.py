@@ -2,14 +2,14 @@
 
 Each node is a zenoh peer. It listens, connects to its seeds, and learns the others from them. What
 it publishes goes to ``<namespace>/all/<link>`` or ``<namespace>/to/<node name>/<link>``, and a
-liveliness token ``<namespace>/link/<node name>/<link>`` tells the others that it is there. The
+liveliness token ``<namespace>/link/<node name>/<link>`` shows the others that it is there. The
 token vanishes with the connection: in milliseconds after kill -9, and after ``LEASE_PERIOD`` when a
 process is stopped or a cable is cut.
 
 There is no engine that a node could be detached from: a node that is cut off, and one whose peers
 all died, see the same; whoever weighs the links has to consider how many went down at once.
-``detached`` is told only when what others send has come, and zenoh does not read it: that we hear
-nobody is our own fault then.
+``detached`` is reported only when what others send has come, and zenoh does not read it: that we
+hear nobody is our own fault then.
 
 What does what, from the bottom: ``settings`` reads URLs, ``watch`` looks after connections,
 ``engine`` has the sessions, ``traffic`` the queues, ``discovery`` looks for others, ``siblings``
@@ -157,7 +157,7 @@ class ZenohAdapter:
 
 
 class _Run:
-    """What lives from start to close."""
+    """What exists from start to close."""
 
     def __init__(
         self,
@@ -303,7 +303,7 @@ async def _open(
             listen=listen,
             connect=connect,
             on_message=inbox.put_parcel,
-            on_link=lambda *told: inbox.put_call(lambda: on_link(*told)),
+            on_link=lambda *report: inbox.put_call(lambda: on_link(*report)),
             on_held_up=lambda is_held_up: inbox.put_call(lambda: on_held_up(is_held_up)),
         ),
         dispose=ZenohSession.close,

@@ -1,7 +1,7 @@
 """Finding other nodes: whom to meet, whom a node misses, and what to say if nobody is there.
 
 zenoh connects to the endpoints that a session was opened with, again and again, and to whom its
-peers tell it of (gossip), once. It can't be given another endpoint later. Three cases remain, and
+peers name (gossip), once. It can't be given another endpoint later. Three cases remain, and
 one trick solves them, an *introduction*: a second session that connects to our own listener and to
 whom we miss, for a second. Gossip then makes us and them acquainted, and all whom they know.
 
@@ -78,7 +78,7 @@ class Discovery:
         announcement: Where siblings are found.
         introduce: Opens an introduction to these endpoints, and to all whom we know.
         links: Link → node name of those who can be reached now; changes under our eyes.
-        peers: Tells what the session is connected to: the remote ends, as zenoh spells them.
+        peers: Returns what the session is connected to: the remote ends, as zenoh spells them.
     """
 
     def __init__(

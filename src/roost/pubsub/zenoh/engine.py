@@ -34,7 +34,7 @@ _CLOSE_TIMEOUT = 2.0  # seconds: zenoh itself waits 10 s for a peer that is stal
 
 # Session → what was declared in it.
 _open_sessions: dict[zenoh.Session, list[Any]] = {}
-# Session → told when what others send is not read any more (True), and when it is again.
+# Session → notified when what others send is not read any more (True), and when it is again.
 _listeners: dict[zenoh.Session, Callable[[bool], None]] = {}
 _watch: Watch | None = None  # while there is something to be watched
 _watched: set[object] = set()  # sessions, open or being opened, that may have connections of TCP
@@ -234,7 +234,7 @@ def _begin_watch(what: object) -> None:
     with _watch_lock:
         _watched.add(what)
         if _watch is None:
-            _watch = Watch(_tell_listeners)
+            _watch = Watch(_notify_listeners)
             _watch.start()
 
 
@@ -247,7 +247,7 @@ def _end_watch(what: object) -> None:
             _watch = None
 
 
-def _tell_listeners(is_held_up: bool) -> None:
+def _notify_listeners(is_held_up: bool) -> None:
     for listener in list(_listeners.values()):
         listener(is_held_up)
 

@@ -34,7 +34,7 @@ def listening_addresses(
         AdapterError: An address of the URL can't be listened on.
     """
     if settings.listen:
-        # One of several workers gets the port; it tells newcomers of the others.
+        # One of several workers gets the port; it names the others to newcomers.
         return [_claim(settings, [at], or_any_port=has_siblings) for at in settings.listen]
     if not settings.seeds:
         return [_claim(settings, [_everywhere(0)], or_any_port=True)] if settings.multicast else []

@@ -71,6 +71,7 @@ class Outbox(threading.Thread):
         self._numbers: Counter[str | None] = Counter()
         self._is_abandoned = False
         self._failed = Repeats()
+        self._dropped = Repeats()
 
     @property
     def free_size(self) -> int:
@@ -82,6 +83,9 @@ class Outbox(threading.Thread):
         waiting_size = self._queued_size - self._sent_size
         if self._queue.qsize() >= self._max_count or waiting_size + len(data) > self._max_size:
             self._counters["outbox_full"] += 1
+            if count := self._dropped.note(time.monotonic()):
+                what = "zenoh is too slow: dropped %d messages for other nodes, %d of %d wait"
+                logger.warning(what, count, self._queue.qsize(), self._max_count)
             return
         self._queued_size += len(data)
         self._queue.put((node_name, data))
@@ -174,6 +178,7 @@ class Inbox:
         self._lock = threading.Lock()
         self._has_room = threading.Condition(self._lock)
         self._is_stalled = False  # the loop took nothing while a thread waited for it
+        self._dropped = Repeats()
         self._items: deque[bytes | Callable[[], None]] = deque()
         self._size = 0
         self._is_woken = True  # until it is opened nothing wakes the loop
@@ -204,6 +209,9 @@ class Inbox:
             )
         if self._is_full(len(data)):
             self._counters["inbox_full"] += 1
+            if count := self._dropped.note(time.monotonic()):
+                what = "the event loop is too slow: dropped %d messages of other nodes"
+                logger.warning(what, count)
         else:
             self._size += len(data)
             self._put(data)

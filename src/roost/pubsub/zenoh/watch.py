@@ -1,7 +1,7 @@
 """A thread that looks at zenoh's connections from below, where zenoh itself can't be asked.
 
 It takes the option to linger off each of them (``linger``), and sees whether what others sent is
-read: zenoh's calls hang just when its threads are held up, but the kernel tells how much it got for
+read: zenoh's calls hang just when its threads are held up, but the kernel says how much it got for
 a connection and how much of that still waits. A node that reads nothing hears nobody, and would
 take everybody for dead; so that is said as the node's own fault, which it is.
 """
@@ -48,7 +48,7 @@ class _Connection:
 
 
 class Reading:
-    """Whether what comes on some connections is read; always so where Linux does not tell.
+    """Whether what comes on some connections is read; always so where Linux does not say.
 
     Everything takes ``now``, monotonic, in seconds.
     """
@@ -87,7 +87,7 @@ class Reading:
 
 
 def _look(descriptor: int, connection: _Connection, now: float) -> None:
-    """Note what was read, and what waits.
+    """Look at what was read, and what waits.
 
     Raises:
         OSError: It is closed, by us or by its other end.
@@ -116,12 +116,12 @@ class Watch(threading.Thread):
     """Looks after all connections of zenoh in this process, until ``stop``.
 
     Args:
-        tell: Told, on this thread, when the reading of them is held up, and when it goes on.
+        notify: Called, on this thread, when the reading of them is held up, and when it goes on.
     """
 
-    def __init__(self, tell: Callable[[bool], None]) -> None:
+    def __init__(self, notify: Callable[[bool], None]) -> None:
         super().__init__(name="roost-zenoh-watch", daemon=True)
-        self._tell = tell
+        self._notify = notify
         self._stopped = threading.Event()
         self._reading = Reading()
         self._is_held_up = False
@@ -135,10 +135,10 @@ class Watch(threading.Thread):
             is_held_up = self._reading.is_held_up(now)
             if is_held_up is not self._is_held_up:
                 self._is_held_up = is_held_up
-                self._tell(is_held_up)
+                self._notify(is_held_up)
 
     def stop(self) -> None:
-        """End soon; what is told meanwhile is of no interest."""
+        """End soon; reports in between are of no interest."""
         self._stopped.set()
 
     def _search(self, now: float) -> None:
