@@ -6,8 +6,7 @@ import logging
 import pytest
 
 from roost import Drainer
-from roost.asgi.drainer import resolve
-from roost.asgi.lifecycle.shutdown import drain
+from roost.asgi.drainer import drain, resolve
 from tests.virtual_clock import virtually
 
 

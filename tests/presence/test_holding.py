@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from roost import Channel, Policy, Presence, PubSub, Socket, event, intercept
-from roost.presence.notifying import holding
+from roost.presence.notifying import subscribers as holding
 from roost.pubsub.registry import Subscription
 from roost.testing import ChannelCase, JoinedCase
 from roost.wire.messages import DIFF, STATE, Broadcast, Message

@@ -38,7 +38,7 @@ from roost.channels.channel import Channel, ChannelPresence
 from roost.channels.ending import Ending
 from roost.channels.fastlane import Fastlane, Transport
 from roost.channels.handlers import Handler
-from roost.channels.log_lines import log_event, log_join
+from roost.channels.join_log import log_event, log_join
 from roost.channels.mailbox import Mailbox, Step
 from roost.channels.output import ChannelOutput, OutputHost, State
 from roost.channels.resources import Resources

@@ -28,8 +28,8 @@ from roost.presence.following.recorder import LastSeenRecorder
 from roost.presence.following.watch import Watch, Watches
 from roost.presence.notifying.announcer import Announcer
 from roost.presence.notifying.fetch import Fetcher
-from roost.presence.notifying.holding import NOTHING, holding_of
 from roost.presence.notifying.presence_list import PresenceList
+from roost.presence.notifying.subscribers import NOTHING, holding_of
 from roost.presence.owners.owned_tracker import OwnedTracker
 from roost.presence.owners.owner import Owner
 from roost.presence.policy import Policy

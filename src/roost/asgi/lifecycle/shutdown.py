@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
-from roost.asgi.drainer import Drainer, DrainerLike, resolve
+from roost.asgi.drainer import Drainable, DrainerLike, drain, resolve
 
-__all__ = ["close_all", "drain"]
-
-logger = logging.getLogger("roost.asgi")
+__all__ = ["close_all"]
 
 
-class _Drainable(Protocol):
-    def drain(self) -> None: ...
-
-
-Connection = TypeVar("Connection", bound=_Drainable)
+Connection = TypeVar("Connection", bound=Drainable)
 
 
 async def close_all(connections: Mapping[Connection, DrainerLike]) -> None:
@@ -33,16 +26,3 @@ async def close_all(connections: Mapping[Connection, DrainerLike]) -> None:
             if (options := resolve(drainer)) is not None
         )
     )
-
-
-async def drain(connections: Sequence[_Drainable], drainer: Drainer) -> None:
-    """Close ``connections`` in batches; returns when the last batch was told."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + drainer.shutdown_timeout
-    for start in range(0, len(connections), drainer.batch_size):
-        if start and loop.time() + drainer.batch_interval < deadline:
-            await asyncio.sleep(drainer.batch_interval)
-        batch = connections[start : start + drainer.batch_size]
-        logger.info("draining %d of %d connections", len(batch), len(connections))
-        for connection in batch:
-            connection.drain()

@@ -11,7 +11,7 @@ are sent the count and an empty list, since what they hold will not be kept up t
 then on a count instead of each diff. When the topic is small again they are sent a fresh state. A
 client that is pushed a list meanwhile is sent the same two messages in its place.
 
-``holding`` decides what each subscriber is sent, by what it holds.
+``subscribers`` decides what each of them is sent, by what it holds.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from roost.crdt.entry import Entry
 from roost.presence.following.handle_metas import MetasHandler
 from roost.presence.notifying.diffs import AsTracked, Fetched, MemberEncoder
 from roost.presence.notifying.fetch import Fetcher
-from roost.presence.notifying.holding import Subscribers, SubscribersHost
 from roost.presence.notifying.presence_list import PresenceList
 from roost.presence.notifying.state_cache import StateCache
+from roost.presence.notifying.subscribers import Subscribers, SubscribersHost
 from roost.presence.policy import Policy
 from roost.pubsub.registry import Subscription
 from roost.tracker.feed import TopicFeed
