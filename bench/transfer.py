@@ -3,8 +3,10 @@
 Method. One node tracks presences of 400 bytes; then others start at once, each of which fetches all
 of them. Meanwhile the first one broadcasts a message every 10 ms, and every node looks every 5 ms
 how late its loop is. Each node drops the given share of what it sends, of heartbeats and broadcasts
-as well. A newcomer is whole when it is behind nobody and shows all. Nodes are processes; engines
-are those of the system, with default options, on the same machine, whose cores all of them share.
+as well. How much of a delay is work of the loop's thread, and how much is waiting for a core, says
+the processor time that the thread used meanwhile. A newcomer is whole when it is behind nobody and
+shows all. Nodes are processes; engines are those of the system, with default options, on the same
+machine, whose cores all of them share.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def run(arguments: argparse.Namespace) -> str:
         "engine",
         "until all are whole, s",
         "until the first is, s",
-        "loop held, s: first node",
+        "loop held, ms: first node",
+        "newcomers",
+        "at work, ms: first node",
         "newcomers",
         "broadcast late, ms: median",
         "worst",
@@ -91,8 +95,10 @@ def _measure(engine: str, count: int, newcomer_count: int, loss: float) -> list[
     return [
         format_figure(max(seconds)),
         format_figure(min(seconds)),
-        format_figure(report["held"]),
-        format_figure(max(each["held"] for each in whole)),
+        format_figure(1_000 * report["held"]),
+        format_figure(1_000 * max(each["held"] for each in whole)),
+        format_figure(1_000 * report["worked"]),
+        format_figure(1_000 * max(each["worked"] for each in whole)),
         format_figure(1_000 * median(each["median"] for each in late)),
         format_figure(1_000 * max(each["worst"] for each in late)),
         format_figure(report["sent"] / (newcomer_count * count * 400 / 65_536)),
@@ -142,6 +148,7 @@ class _Node:
         self.seen = _Seen()
         self.owner: asyncio.Task[Any] | None = None
         self.held = 0.0
+        self.worked = 0.0
         self.late: list[float] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -169,7 +176,7 @@ class _Node:
         self.tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._broadcast())]
 
     async def do_report(self) -> None:
-        say(held=self.held, sent=self.adapter.large_count)
+        say(held=self.held, worked=self.worked, sent=self.adapter.large_count)
 
     async def do_fetch(self, count: int) -> None:
         self.tasks = [asyncio.create_task(self._watch())]
@@ -184,15 +191,17 @@ class _Node:
         say(
             whole=time.monotonic() - began_at,
             held=self.held,
+            worked=self.worked,
             late={"median": median(late), "worst": late[-1]},
             shown=self.seen.count,
         )
 
     async def _watch(self) -> None:
         while True:
-            at = time.monotonic()
+            at, work = time.monotonic(), time.thread_time()
             await asyncio.sleep(LAG_INTERVAL)
             self.held = max(self.held, time.monotonic() - at - LAG_INTERVAL)
+            self.worked = max(self.worked, time.thread_time() - work)
 
     async def _broadcast(self) -> None:
         while True:

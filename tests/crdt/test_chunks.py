@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given
@@ -262,6 +263,45 @@ def test_a_cutter_sees_what_came_meanwhile():
     for gap in ((0, None), (0, 4)):
         chunk = cutter.cut(*gap, end=4, **options)
         assert [entry.seq for entry in chunk.added] == [4, 3, 2, 1]
+
+
+class Walked(dict[int, Entry]):
+    """Entries that count how often all of them are walked through."""
+
+    walk_count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.walk_count += 1
+        return super().__iter__()
+
+
+def test_a_slice_is_walked_once_however_often_it_is_cut():
+    """To cut from the end again costs what came since; the order of the rest is known."""
+    theirs = filled(100)
+    entries = Walked(theirs.entries)
+    cutter = Cutter(entries)
+    for _ in range(50):
+        late = add(theirs, "late")
+        entries[late.seq] = late
+        chunk = cutter.cut(0, None, end=late.seq, known=(0, 0), max_size=10_000, max_count=2)
+        assert [entry.seq for entry in chunk.added] == [late.seq, late.seq - 1]
+
+    assert entries.walk_count == 1
+
+
+def test_what_a_cutter_remembers_is_bounded():
+    """What is gone from a slice is forgotten in time: a slice is walked when half of it is gone."""
+    theirs = Slice(ORIGIN)
+    entries = Walked()
+    cutter = Cutter(entries)
+    for n in range(1_000):
+        entries.pop(n - 10, None)
+        late = add(theirs, "late")
+        entries[late.seq] = late
+        cutter.cut(0, None, end=late.seq, known=(0, 0), max_size=10_000, max_count=2)
+
+    assert len(cutter) <= 2 * len(entries)
+    assert entries.walk_count < 150
 
 
 def test_a_chunk_is_bounded_in_bytes_and_has_one_entry_in_any_case():

@@ -130,3 +130,21 @@ def test_what_others_know_of_a_node_does_not_show_it():
     sim.run_until_quiet()
 
     assert [event for event in sim.a.events[told:] if isinstance(event, Joined)] == []
+
+
+def test_a_goodbye_that_others_told_is_remembered_for_as_long_as_a_silence():
+    """What waits in a relay for longer than permdown_period brings nobody back who left."""
+    sim = Simulation(nodes="abc")
+    Oracle(sim)
+    sim.advance(5)
+    sim.freeze("b", "a")
+    sim.b.track("room:1", "alice")
+    sim.advance(1)
+    sim.stop("b")
+    sim.advance(sim.options.permdown_period + 60)
+    told = len(sim.a.events)
+
+    sim.thaw()
+    sim.advance(5)
+
+    assert sim.a.events[told:] == []

@@ -262,12 +262,12 @@ def test_a_node_that_is_gone_for_good_is_forgotten():
 
 
 def test_a_floor_ends():
-    """floors_for_ever: a permdown_period after its goodbye an id may be heard again."""
+    """floors_for_ever: two permdown_periods after its goodbye an id may be heard again."""
     _, replication = protocol()
     answers(replication, Goodbye(OTHER))
-    pass_time(replication, 0.0, PERMDOWN + A_WHILE)
+    pass_time(replication, 0.0, 2 * PERMDOWN + A_WHILE)
 
-    answers(replication, Heartbeat(OTHER, 0, 0), now=PERMDOWN + A_WHILE)
+    answers(replication, Heartbeat(OTHER, 0, 0), now=2 * PERMDOWN + A_WHILE)
 
     assert [peer.name for peer in replication.peers] == [OTHER.name]
 

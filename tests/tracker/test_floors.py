@@ -29,14 +29,30 @@ def test_the_oldest_goes_first():
     assert names(kept) == "bcd"
 
 
-def test_a_forgotten_id_goes_before_a_closed_one():
-    """What was silent for permdown_period is not on its way; what was just said may be."""
-    kept = Floors()
-    kept.put(floor("a"))
-    for name in "bcd":
-        kept.put(floor(name, is_closed=False))
+@pytest.mark.parametrize(("until", "left"), [(9.0, "acd"), (11.0, "bcd")])
+def test_the_one_goes_whose_time_ends_first(until, left):
+    """Of a closed id and one that was forgotten, that one goes which was heard longest ago.
 
-    assert names(kept) == "acd"
+    Args:
+        until: The end of those that were forgotten.
+        left: Which names are left.
+    """
+    kept = Floors()
+    kept.put(floor("a", until=10.0))
+    for name in "bcd":
+        kept.put(floor(name, is_closed=False, until=until))
+
+    assert names(kept) == left
+
+
+def test_goodbyes_are_handed_on_while_they_are_new():
+    """Those are named whose time ends beyond an instant."""
+    kept = Floors()
+    for name, until in zip("abc", (1.0, 2.0, 3.0), strict=True):
+        kept.put(floor(name, until=until))
+    kept.put(floor("d", until=3.0, is_closed=False))
+
+    assert [origin.name for origin in kept.closed(beyond=1.0)] == ["b", "c"]
 
 
 def test_a_floor_that_is_renewed_is_the_latest():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
+from roost.crdt.cutter import Cutter
+from roost.crdt.entry import Entry
 from roost.crdt.slice import Slice
 from roost.testing import Faults, Simulation
 from roost.tracker.answers import MAX_ANSWER_COUNT
@@ -136,6 +140,71 @@ def test_a_slice_that_is_held_in_part_is_not_handed_on():
     )
     ((to, answer),) = node.said(ChunkTransfer)
     assert (to, [row.key for row in answer.added]) == ("c", ["bob", "alice"])
+
+
+def test_what_came_late_of_a_slice_is_handed_on():
+    """A slice that was handed on, and then came once more in chunks, has more in its midst."""
+    node, theirs = OneNode(), Slice(B)
+    for key in ("alice", "bob", "carol"):
+        add(theirs, key)
+    node.hear(Hello(B, 3), Hello(C, 0))
+    alice, bob, carol = (Row(e.topic, e.key, e.meta, e.owner, e.seq) for e in theirs)
+    node.hear(ChunkTransfer(B, B, 1, True, 0, None, 3, 0, (carol, alice)))
+    node.hear(Request(C, B, 0, 7, 0, ((0, None),)))
+
+    node.hear(ChunkTransfer(B, B, 2, True, 0, None, 4, 0, (carol, bob, alice)))
+    node.sent.clear()
+    node.hear(Request(C, B, 0, 8, 0, ((0, None),)))
+
+    ((_, answer),) = node.said(ChunkTransfer)
+    assert [row.key for row in answer.added] == ["carol", "bob", "alice"]
+
+
+# Costs.
+
+
+@pytest.fixture
+def cutters(monkeypatch: pytest.MonkeyPatch) -> list[Cutter]:
+    """All that are made; each puts a slice in order."""
+    made: list[Cutter] = []
+
+    class Noted(Cutter):
+        def __init__(self, entries: Mapping[int, Entry]) -> None:
+            super().__init__(entries)
+            made.append(self)
+
+    monkeypatch.setattr("roost.tracker.answers.Cutter", Noted)
+    return made
+
+
+def test_a_slice_is_put_in_order_once_for_many_answers(cutters: list[Cutter]):
+    """A newcomer asks again and again; between its requests the order is kept."""
+    tracker, replication = with_room(Room)
+    track(tracker, 12_000)
+    sent(replication, 1.0)
+    replication.receive(Hello(C, 0), 1.0)
+    for number in range(4):
+        now = 1.1 + 0.5 * number
+        replication.receive(Request(C, tracker.origin, 0, number), now)
+        sent(replication, now + 0.4)
+
+    assert len(cutters) == 1
+
+
+def test_the_order_of_a_slice_is_dropped_when_nobody_asks(cutters: list[Cutter]):
+    """After two heartbeats without a request it costs no memory."""
+    tracker, replication = with_room(Room)
+    track(tracker, 3_000)
+    sent(replication, 1.0)
+    replication.receive(Hello(C, 0), 1.0)
+    replication.receive(Request(C, tracker.origin, 0, 1), 1.1)
+    sent(replication, 1.2)
+    made = [weakref.ref(cutters.pop())]
+
+    sent(replication, 1.2 + 2 * OPTIONS.heartbeat_period)
+    gc.collect()
+
+    assert [each() for each in made] == [None]
 
 
 # Bounds.

@@ -27,6 +27,10 @@ def checksum(entries: Iterable[Entry]) -> int:
 class Cutter:
     """Cuts chunks of one slice, which may change in between.
 
+    To put a slice in order is one step, which takes 30 ms for a million entries. So a cutter keeps
+    the order, 8 bytes for an entry, for as long as entries come with later seqs only; once others
+    came, take a new one.
+
     Args:
         entries: The entries of the slice, by seq: not a copy.
 
@@ -44,6 +48,10 @@ class Cutter:
         self._entries = entries
         self._order: list[int] = []
         self._ordered_at = 0  # the number of the slice then
+
+    def __len__(self) -> int:
+        """How many seqs are remembered, of entries that are gone as well."""
+        return len(self._order)
 
     def cut(
         self,
@@ -67,8 +75,7 @@ class Cutter:
         """
         entries = self._entries
         if upto is None or upto > self._ordered_at:
-            # Entries may have come at this end; elsewhere they can only have gone.
-            self._order, self._ordered_at = sorted(entries), end
+            self._order_upto(end)
         order = self._order
         at = len(order) if upto is None else bisect_right(order, upto)
         added: list[Entry] = []
@@ -96,3 +103,13 @@ class Cutter:
             at -= 1
         check = checksum([entries[seq] for seq in kept])
         return Chunk(lowest, upto, end, tuple(added), tuple(kept), check)
+
+    def _order_upto(self, end: int) -> None:
+        """Entries may have come at this end; elsewhere they can only have gone."""
+        entries, order = self._entries, self._order
+        since = range(self._ordered_at + 1, end + 1)
+        if order and len(order) + len(since) <= 2 * len(entries):
+            order += [seq for seq in since if seq in entries]
+        else:  # or too much of it is gone
+            self._order = sorted(entries)
+        self._ordered_at = end

@@ -251,7 +251,7 @@ class Oracle:
         if len({each.name for each in witness.signs}) > floors.MAX_FLOORS:
             return  # more than a node has to remember
         closed_at = witness.closed_at.get(origin)
-        if closed_at is not None and now - closed_at < self._options.permdown_period:
+        if closed_at is not None and now - closed_at < 2 * self._options.permdown_period:
             raise BrokenPromise(f"{node.name} shows {entry.key!r} after a goodbye: a ghost")
         died_at, revived_at = self._died_at(origin), witness.revived_at.get(origin)
         if died_at is not None and revived_at is not None and died_at < revived_at:

@@ -73,6 +73,7 @@ class Answers:
         self._members = members
         self._answers: OrderedDict[tuple[str, OriginId], _Answer] = OrderedDict()
         self._cutters: dict[OriginId, Cutter] = {}
+        self._cut: set[OriginId] = set()  # since the last tick
         self._goes_on_at = 0.0
 
     @property
@@ -124,9 +125,16 @@ class Answers:
             key, answer = self._answers.popitem(last=False)
             if answer.ends_at > node.clock.now and self._send_next(answer):
                 self._answers[key] = answer
-        used = {answer.origin for answer in self._answers.values()}
-        self._cutters = {origin: each for origin, each in self._cutters.items() if origin in used}
         self._goes_on_at = node.clock.now + (0.0 if node.is_turn_over else PACE)
+
+    def reordered(self, origin: OriginId) -> None:
+        """Entries came into the midst of a slice, or it is another one now."""
+        self._cutters.pop(origin, None)
+
+    def tick(self) -> None:
+        """Forget the order of slices of which nothing was sent since the last tick."""
+        cut, self._cut = self._cut, set()
+        self._cutters = {origin: each for origin, each in self._cutters.items() if origin in cut}
 
     def _send_next(self, answer: _Answer) -> bool:
         """Send the next message of an answer; return whether there are more."""
@@ -174,6 +182,7 @@ class Answers:
         above, upto = answer.gaps.pop()
         if cutter is None:
             cutter = self._cutters[answer.origin] = Cutter(entries)
+        self._cut.add(answer.origin)
         chunk = cutter.cut(
             above,
             upto,

@@ -1,12 +1,11 @@
 """Ids that are over, kept so that late messages do not bring them back.
 
-Two kinds are kept, each for ``permdown_period``: ids that were forgotten after a long silence, and
-ids that said goodbye. A forgotten one whose messages still come, late as they are, is kept for as
-long again. There are ``MAX_FLOORS`` names at most. Past that, the one goes that was heard longest
-ago, as nothing of it is on its way any more. A forgotten id was silent for ``permdown_period`` when
-it came here, and an id that said goodbye is gone from here when that time has passed since; so each
-forgotten one that was not heard again was heard before each closed one, and within both kinds the
-order of arrival is the order of the last words.
+Two kinds are kept, each until twice ``permdown_period`` after its last words, so that a goodbye
+makes the memory of nobody shorter than silence would. An id that was forgotten was silent for one
+period when it came here, and is kept for another; for as long again if messages of it still come,
+late as they are. An id that said goodbye is kept for two. There are ``MAX_FLOORS`` names at most.
+Past that, the one goes whose time ends first: it was heard longest ago, and nothing of it is on its
+way any more. Within a kind the order of arrival is the order of the ends.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ class Floors:
     def get(self, name: str) -> Floor | None:
         return self._closed.get(name) or self._forgotten.get(name)
 
-    def closed(self) -> Iterator[OriginId]:
-        """The ids that said goodbye."""
-        return (floor.origin for floor in self._closed.values())
+    def closed(self, *, beyond: float) -> Iterator[OriginId]:
+        """The ids that said goodbye and are kept beyond an instant."""
+        return (floor.origin for floor in self._closed.values() if floor.until > beyond)
 
     def put(self, floor: Floor) -> None:
         """Keep a floor in place of the one of its name; it is the latest."""
@@ -61,7 +60,8 @@ class Floors:
         self.pop(name)
         (self._closed if floor.is_closed else self._forgotten)[name] = floor
         if len(self) > MAX_FLOORS:
-            (self._forgotten or self._closed).popitem(last=False)
+            kinds = [floors for floors in (self._forgotten, self._closed) if floors]
+            min(kinds, key=_first_end).popitem(last=False)
 
     def pop(self, name: str) -> None:
         """Forget the floor of a name, if there is one."""
@@ -71,8 +71,9 @@ class Floors:
     def expire(self, now: float) -> None:
         """Forget those whose time has come."""
         for floors in (self._forgotten, self._closed):
-            while floors:
-                name, floor = next(iter(floors.items()))
-                if floor.until > now:
-                    break
-                del floors[name]
+            while floors and _first_end(floors) <= now:
+                floors.popitem(last=False)
+
+
+def _first_end(floors: OrderedDict[str, Floor]) -> float:
+    return next(iter(floors.values())).until

@@ -93,8 +93,9 @@ class Members:
         return [peer for peer in self._peers.values() if peer.is_up]
 
     def closed(self) -> tuple[OriginId, ...]:
-        """Those that said goodbye, while that is remembered."""
-        return tuple(self._floors.closed())
+        """Those that said goodbye, while anybody may know them who has not heard it."""
+        beyond = self._node.clock.now + self._node.options.permdown_period
+        return tuple(self._floors.closed(beyond=beyond))
 
     def is_heard(self, peer: Peer) -> bool:
         """Whether its own messages reach us."""
@@ -367,7 +368,9 @@ class Members:
         self._floor(origin, is_closed=True)
 
     def _floor(self, origin: OriginId, *, is_closed: bool) -> None:
-        until = self._node.clock.now + self._node.options.permdown_period
+        period = self._node.options.permdown_period
+        # Who was forgotten was silent for the first of two periods.
+        until = self._node.clock.now + (2 * period if is_closed else period)
         self._floors.put(Floor(origin, is_closed, until))
 
     def _drop(self, peer: Peer) -> None:

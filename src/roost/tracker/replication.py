@@ -258,6 +258,7 @@ class ReplicationProtocol:
             case Transfer():
                 self._repair.receive_transfer(message)
             case ChunkTransfer():
+                self._answers.reordered(message.origin)
                 self._repair.receive_chunk(message)
             case _:
                 raise AssertionError(f"unknown message: {message!r}")
@@ -379,6 +380,7 @@ class ReplicationProtocol:
 
     def gone(self, peer: Peer) -> None:
         self._view.hide(peer)
+        self._answers.reordered(peer.origin)
         self._repair.forget_holder(peer.name)
         silence = self._node.clock.now - peer.heard_at
         was_silent = not peer.is_up and silence > self.options.permdown_period
@@ -397,6 +399,7 @@ class ReplicationProtocol:
             self._events.append(Renamed(old.name, name))
         incarnation = max(highest.incarnation, old.incarnation) + 1
         node.own.renew(OriginId(name, incarnation, node.new_nonce()))
+        self._answers.reordered(old)
         for tracker in self._view.trackers:
             tracker.renew()
         self.counters["renewed"] += 1
@@ -465,6 +468,7 @@ class ReplicationProtocol:
         if differing:
             self._send_digest(node.rng.choice(differing), of=len(differing))
         self._members.tick()
+        self._answers.tick()
 
     def _send_digest(self, peer: Peer, *, of: int) -> None:
         """Tell one of ``of`` peers that differ what we hold, unless enough others will.
