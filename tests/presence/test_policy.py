@@ -731,6 +731,40 @@ async def test_a_topic_that_grows_during_a_fetch_tells_no_list_of_then():
 
 
 @virtually
+async def test_a_topic_that_shrinks_during_a_fetch_tells_no_diff_of_then():
+    """A diff that is fetched for ``handle_metas`` alone is not told when the topic counts no more.
+
+    Clients hold an empty list until then: what they need is the list that follows.
+    """
+
+    async def fetch(self: Presence, topic: str, presences: Any) -> Any:
+        await asyncio.sleep(1)
+        return presences
+
+    async def handle_metas(
+        self: Presence, topic: str, diff: Any, presences: Any, state: Any
+    ) -> None:
+        pass
+
+    online = make_online(COUNTING, fetch=fetch, handle_metas=handle_metas, init=lambda self: None)
+    async with ChannelCase(app(online)) as case:
+        client = await join(case, enterer(online), key="alice")
+        members = await crowd(online, 4)
+        await asyncio.sleep(5)
+        members.pop().end()
+        await asyncio.sleep(5)
+        assert told(client)[-1] == "count 4/4"
+
+        members[0].update({"n": 1})  # it is fetched for a second
+        await asyncio.sleep(0.5)
+        members[1].end()
+        await asyncio.sleep(0)
+        await join(case, asker(online))  # the topic goes back to its list at once
+
+        assert await told_after(client, 5) == ["state alice user-0 user-2"]
+
+
+@virtually
 async def test_handle_metas_hears_of_a_topic_that_counts():
     """The server's own view is kept through counting and back."""
 

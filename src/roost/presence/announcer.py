@@ -203,8 +203,11 @@ class Announcer:
 
     @property
     def _lists_are_kept(self) -> bool:
-        """Whether anybody here is to be told of a diff."""
-        if self.is_counting or not self.policy.announce:
+        """Whether anybody here is to be told of a diff.
+
+        Nobody is when the topic counts, or did so when the diff began: a state follows.
+        """
+        if self.is_counting or self._owes_state or not self.policy.announce:
             return False
         return bool(self._run.pubsub.subscriptions(self._topic))
 
