@@ -403,6 +403,30 @@ async def test_a_list_that_a_channel_asks_for_is_pushed_before_further_diffs():
 
 
 @virtually
+async def test_who_was_sent_what_it_missed_is_told_as_others_are():
+    """A channel that asks for a list and pushes none gets a diff of what it missed, then others."""
+    online = Fetched()
+
+    class Asking(Channel):
+        async def after_join(self) -> None:
+            await online.list(self)
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        online.delay = 1.0
+        room = await join(case, Asking)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        online.delay = 0.0
+        for key in ("carol", "dave"):
+            lease(online, key)
+            await asyncio.sleep(5)
+
+        assert told(room) == ["+bob", "+carol", "+dave"]
+
+
+@virtually
 async def test_lists_that_are_asked_for_together_are_made_once():
     """Fifty lists share the call of ``fetch`` and the bytes, though they are asked for in turn."""
     online = Fetched()
