@@ -525,6 +525,12 @@ async def test_who_was_sent_what_it_missed_is_told_as_others_are():
         room = await join(case, Asking)
         lease(online, "bob")
         await asyncio.sleep(5)
+        (diff,) = (
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Broadcast) and each.event == DIFF
+        )
+        assert diff["joins"]["bob"]["name"] == "Bob"
         online.delay = 0.0
         for key in ("carol", "dave"):
             lease(online, key)
@@ -592,6 +598,71 @@ async def test_a_topic_is_forgotten_although_a_list_was_being_made():
 
         assert told(room) == ["state"]
         assert online._current()._announcers == {}
+
+
+@virtually
+async def test_diffs_while_a_newer_join_is_decided_may_be_held_back():
+    """The first state of that join is sent twice, though its channel was sent no diff."""
+    online = Online()
+
+    class Slow(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            await asyncio.sleep(params["seconds"])
+
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Slow, seconds=0)
+        joining = asyncio.create_task(room.client.join(TOPIC, {"seconds": 0.5}))
+        await asyncio.sleep(0.1)
+        lease(online, "alice")
+        await asyncio.sleep(0.1)
+        assert told(room) == ["+alice"]
+
+        (await joining).push("ask")
+        await asyncio.sleep(0.1)
+
+        assert told(room) == ["state alice", "state alice"]
+
+
+@virtually
+async def test_in_place_of_a_list_that_is_too_old_one_is_fetched():
+    """A list that its client is past is made anew, with all that ``fetch`` adds."""
+    online = Fetched()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Late)
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        room.push("ask")
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        assert told(room) == ["+alice", "+bob"]
+
+        gate.set()
+        await asyncio.sleep(5)
+
+        states = [
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Message | Broadcast) and each.event == STATE
+        ]
+        names = {"alice": "Alice", "bob": "Bob"}
+        assert [{key: entry["name"] for key, entry in state.items()} for state in states] == [
+            names,
+            names,
+        ]
 
 
 @virtually

@@ -608,6 +608,27 @@ async def test_a_topic_that_counts_again_tells_the_count_again():
 
 
 @virtually
+async def test_a_count_that_one_client_knows_alone_is_not_that_of_all():
+    """Who comes is told the count of then, which may be another one than the others are told."""
+    online = make_online(COUNTING)
+    async with ChannelCase(app(online)) as case:
+        await crowd(online, 5)
+        listener = await join(case)
+        await asyncio.sleep(5)
+        lease(online, "alice")
+        await asyncio.sleep(0.1)
+        bob = lease(online, "bob")  # is counted when the period is over
+        client = await join(case, asker(online))
+        await asyncio.sleep(0.1)
+        assert told(client) == ["count 7/7", "state"]
+        bob.end()
+        await asyncio.sleep(5)
+
+        assert told(client) == ["count 6/6"]
+        assert told(listener)[-1] == "count 6/6"
+
+
+@virtually
 async def test_counts_keep_their_period():
     """The first change after a pause is told at once, and then one count for each period."""
     online = make_online(Policy(counts_above=0, count_period=10.0))
