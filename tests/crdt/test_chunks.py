@@ -190,6 +190,21 @@ def test_a_slice_is_whole_at_the_number_of_its_latest_chunk():
     assert (held.seq, set(held)) == (theirs.seq, set(theirs))
 
 
+def test_what_a_later_chunk_brought_does_not_join_twice():
+    """A range that leads to the number of that chunk names it as well."""
+    theirs, held = filled(2), HeldSlice()
+    held.take(cut(theirs, (0, 1)))
+    add(theirs, "dave")
+    held.take(cut(theirs, (1, None)))
+
+    diff = held.apply(range_from(theirs, 2))
+
+    assert diff is not None
+    assert (diff.added, diff.removed) == ((), ())
+    assert held.seq == 3
+    assert set(held) == set(theirs)
+
+
 def test_what_is_known_is_only_named():
     """Who was away for long is sent what is new, and the numbers of the rest."""
     theirs, held = filled(5), HeldSlice()

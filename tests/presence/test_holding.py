@@ -665,6 +665,88 @@ async def test_in_place_of_a_list_that_is_too_old_one_is_fetched():
         ]
 
 
+@pytest.mark.parametrize("kind", [Online, Fetched])
+@virtually
+async def test_a_late_list_of_a_topic_where_nobody_is_shows_nobody(kind: type[Presence]):
+    """Nothing is kept of such a topic, so that no leave would follow."""
+    online = kind()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        async def after_join(self) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        alice = lease(online, "alice")
+        await asyncio.sleep(5)
+        room = await join(case, Late)
+        await asyncio.sleep(0.1)
+        alice.end()
+        await asyncio.sleep(5)
+        told(room)
+        gate.set()
+        await asyncio.sleep(5)
+
+        assert set(told(room)) == {"state"}
+
+
+@virtually
+async def test_who_left_while_its_list_is_made_is_sent_none():
+    """A list in place of one that is too old is for the channel that pushed that."""
+    online = Fetched()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        async def after_join(self) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        room = await join(case, Late)
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        assert told(room) == ["+bob"]
+
+        online.delay = 1.0
+        gate.set()
+        await asyncio.sleep(0.1)
+        room.leave()
+        await asyncio.sleep(5)
+
+        assert told(room) == []
+
+
+@virtually
+async def test_who_left_is_told_as_fetched_to_those_alone_who_saw_it():
+    """A visitor of one period is in nobody's diff but of who got a state meanwhile."""
+    online = Fetched()
+    async with ChannelCase(app(online)) as case:
+        lease(online, "early")
+        await asyncio.sleep(0.1)
+        visitor = lease(online, "visitor")
+        room = await join(case, entering(online), key="alice")
+        await asyncio.sleep(0.1)
+        assert told(room) == ["state alice early visitor"]
+        visitor.end()
+        await asyncio.sleep(5)
+
+        (diff,) = (
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Broadcast) and each.event == DIFF
+        )
+        assert diff["joins"] == {}
+        assert {key: entry.get("name") for key, entry in diff["leaves"].items()} == {
+            "visitor": "Visitor"
+        }
+
+
 @virtually
 async def test_a_topic_is_kept_while_somebody_is_to_be_told_of_it():
     """Who waits for a list that is not pushed is told of the last leave, too."""
