@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from roost import Endpoint, Presence
+from roost.asgi.thread_calls import ThreadCalls
 from roost.exceptions import NotStarted, WrongThread
 from roost.presence import Lease
 from tests.waiting import until
@@ -164,6 +165,19 @@ async def test_a_stop_frees_the_threads_that_wait():
     await stopping
     with pytest.raises(NotStarted):
         await in_thread(lambda: endpoint.call(hang))
+
+
+async def test_after_the_end_no_call_begins():
+    """A thread that is late is told so, and what it would call is not called."""
+    called: list[bool] = []
+    calls = ThreadCalls()
+    await calls.end()
+
+    with pytest.raises(NotStarted, match="stopped while"):
+        await in_thread(lambda: calls.call(called.append, (True,), 5.0))
+
+    await asyncio.sleep(0)
+    assert called == []
 
 
 def test_a_loop_that_is_closed_without_a_stop_frees_them_too():

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roost.crdt import held as held_module
 from roost.crdt.cutter import Cutter, checksum
 from roost.crdt.entry import Entry
 from roost.crdt.held import Gap, HeldSlice
 from roost.crdt.origin import OriginId
-from roost.crdt.slice import Chunk, Slice
+from roost.crdt.slice import Chunk, Range, Slice
 from tests.laws import LAW
 from tests.tracker.one_node import range_from
 
@@ -191,6 +193,21 @@ def test_a_slice_is_whole_at_the_number_of_its_latest_chunk():
     assert (held.seq, set(held)) == (theirs.seq, set(theirs))
 
 
+def test_what_a_later_chunk_brought_does_not_join_twice():
+    """A range that leads to the number of that chunk names it as well."""
+    theirs, held = filled(2), HeldSlice()
+    held.take(cut(theirs, (0, 1)))
+    add(theirs, "dave")
+    held.take(cut(theirs, (1, None)))
+
+    diff = held.apply(range_from(theirs, 2))
+
+    assert diff is not None
+    assert (diff.added, diff.removed) == ((), ())
+    assert held.seq == 3
+    assert set(held) == set(theirs)
+
+
 def test_what_is_known_is_only_named():
     """Who was away for long is sent what is new, and the numbers of the rest."""
     theirs, held = filled(5), HeldSlice()
@@ -317,3 +334,60 @@ def test_a_chunk_is_bounded_in_bytes_and_has_one_entry_in_any_case():
         gap = (0, chunk.above)
 
     assert sizes == [1, 1, 1, 1]
+
+
+# Bounds, and what is known.
+
+
+def test_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """A chunk that would leave too many is dropped; it is asked for again."""
+    monkeypatch.setattr(held_module, "MAX_GAPS", 3)
+    theirs, held = filled(20), HeldSlice()
+    for seq in range(2, 20, 2):
+        held.take(cut(theirs, (seq - 1, seq)))
+        assert len(held.gaps) <= 3
+
+    while held.is_partial:
+        held.take(cut(theirs, held.gaps[-1]))
+    assert set(held) == set(theirs)
+
+
+def test_removals_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """Many in few ranges are forgotten, too: no earlier chunk is taken any more."""
+    monkeypatch.setattr(held_module, "MAX_RECENT_REMOVED", 3)
+    held = HeldSlice()
+    held.take(cut(filled(2), max_count=1))
+
+    held.apply(Range(2, 10, (), (3, 4, 5, 6)))
+
+    assert held.floor == 10
+
+
+def test_who_lacks_what_was_named_knows_nothing_until_it_is_whole():
+    """What should be here and is not is a reason to take nothing else for known."""
+    theirs, held = filled(2), HeldSlice()
+    held.take(Chunk(0, None, 2, (theirs.entries[1],)))
+    add(theirs, "carol")
+    assert held.known == (0, 2)
+
+    assert held.take(cut(theirs, known=held.known)) is None
+    assert held.known == (0, 0)
+
+    held.take(Chunk(0, None, 3, tuple(theirs)))
+    assert held.known == (0, 3)
+
+
+def test_a_late_chunk_that_names_who_left_since_says_nothing_of_what_is_known():
+    """Ranges have removed whom it names."""
+    theirs, held = filled(3), HeldSlice()
+    held.take(cut(theirs))
+    late, upper = (
+        Cutter(theirs.entries).cut(*gap, end=10, known=held.known, max_size=10_000, max_count=100)
+        for gap in ((0, 2), (2, None))
+    )
+    assert sorted(late.kept) == [1, 2]
+    held.take(upper)
+    held.apply(Range(10, 11, (), (1,)))
+
+    assert held.take(late) is None
+    assert held.known == (0, 3)

@@ -96,14 +96,20 @@ def test_a_module_may_be_written_anew(source: Path):
     assert len(stale) <= len(some_mutants) / 20, "\n".join(stale)
 
 
-def test_a_module_may_move(source: Path):
+def test_a_module_may_move(tmp_path: Path):
     """One that has another name, or another folder, is found by what is in it."""
-    (source / "roost" / "crdt" / "slice.py").rename(source / "roost" / "tracker" / "own.py")
-    (mutant,) = (each for each in load_mutants() if each.name == "range_cancels")
+    code = "removed = [each.removed for each in changes if each.removed]"
+    moved = tmp_path / "roost" / "tracker" / "own.py"
+    moved.parent.mkdir(parents=True)
+    moved.write_text(f"changes = []\n{code}\n", "utf-8")
+    mutant = Mutant(
+        name="moved", rule="It has all.", file="crdt/slice.py", old=code, new="removed = []"
+    )
 
-    path, _ = mutant.find(source)
+    path, changed = mutant.find(tmp_path)
 
-    assert path.name == "own.py"
+    assert path == moved
+    assert changed == "changes = []\nremoved = []\n"
 
 
 def test_a_test_may_move(monkeypatch: pytest.MonkeyPatch):

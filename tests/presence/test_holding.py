@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
 
 from roost import Channel, Policy, Presence, PubSub, Socket, event, intercept
+from roost.channels.mailbox import TURN_DURATION
 from roost.presence.notifying import subscribers as holding
 from roost.pubsub.registry import Subscription
 from roost.testing import ChannelCase, JoinedCase
@@ -226,6 +228,8 @@ async def test_a_list_that_is_pushed_late_reverts_nothing(kind: type[Presence], 
         await asyncio.sleep(5)
 
         assert page.shown() == await listed(online)
+        if kind is Fetched:
+            assert all("name" in entry for entry in page.presence.state.values())
 
 
 @every_client
@@ -378,6 +382,109 @@ async def test_a_client_that_was_told_diffs_before_its_state_gets_it_twice():
         assert told(room) == ["state"]
 
 
+@pytest.mark.parametrize("between", ["nothing", "asks for a list"])
+@virtually
+async def test_what_a_client_holds_back_is_settled_however_often_it_joins(between: str):
+    """Diffs before the first state may be held back until one comes, over any number of joins."""
+    online = Fetched()
+
+    class Late(Channel):
+        @event("list")
+        async def list(self, payload: Any) -> None:
+            await online.list(self)
+
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Late)
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        assert told(room) == ["+alice"]
+
+        second = await room.client.join(TOPIC)
+        if between != "nothing":
+            second.push("list")
+            await asyncio.sleep(1)
+        third = await room.client.join(TOPIC)
+        third.push("ask")
+        await asyncio.sleep(1)
+
+        assert told(third) == ["state alice", "state alice"]
+
+
+@virtually
+async def test_who_joins_again_is_told_nothing_that_its_state_had():
+    """A state within a period is kept over a join: of the period's diff it needs the rest."""
+    online = Fetched()
+
+    class Asking(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            self.assigns.update(params)
+
+        async def after_join(self) -> None:
+            presences = await online.list(self)
+            if self.assigns["pushes"]:
+                self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "early")
+        await asyncio.sleep(0.1)
+        lease(online, "alice")
+        room = await join(case, Asking, pushes=True)
+        await asyncio.sleep(0.1)
+        assert told(room) == ["state alice early"]
+        await room.client.join(TOPIC, {"pushes": False})
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+
+        assert told(room) == ["+bob"]
+
+
+@virtually
+async def test_a_state_in_place_of_a_diff_settles_diffs_before_it():
+    """It may be the first one that a client gets, and is sent twice then."""
+
+    class Small(Online):
+        max_diff_count = 2
+
+    online = Small()
+    async with ChannelCase(app(online)) as case:
+        room = await join(case)
+        lease(online, "alice")
+        await asyncio.sleep(0.1)
+        assert told(room) == ["+alice"]
+
+        for _ in range(2):
+            for _ in range(3):
+                lease(online, "bob")
+            await asyncio.sleep(5)
+
+        assert told(room) == ["state alice bob×3", "state alice bob×3", "state alice bob×6"]
+
+
+@virtually
+async def test_a_channel_that_has_yet_to_enter_is_sent_no_diff():
+    """What is told between a join and its ``after_join`` is in the state that this pushes."""
+    online = Online()
+
+    class Entering(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            lease(online, "bob")  # is told at the end of the tick
+            time.sleep(2 * TURN_DURATION)  # noqa: ASYNC251  # so that others have their turn first
+
+        async def after_join(self) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Entering)
+        await asyncio.sleep(5)
+
+        assert told(room) == ["state bob"]
+
+
 @virtually
 async def test_a_list_that_a_channel_asks_for_is_pushed_before_further_diffs():
     """While its list is fetched, and until it was pushed, its client is sent no diffs."""
@@ -400,6 +507,36 @@ async def test_a_list_that_a_channel_asks_for_is_pushed_before_further_diffs():
         await asyncio.sleep(5)
 
         assert told(room) == ["state alice bob"]
+
+
+@virtually
+async def test_who_was_sent_what_it_missed_is_told_as_others_are():
+    """A channel that asks for a list and pushes none gets a diff of what it missed, then others."""
+    online = Fetched()
+
+    class Asking(Channel):
+        async def after_join(self) -> None:
+            await online.list(self)
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        online.delay = 1.0
+        room = await join(case, Asking)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        (diff,) = (
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Broadcast) and each.event == DIFF
+        )
+        assert diff["joins"]["bob"]["name"] == "Bob"
+        online.delay = 0.0
+        for key in ("carol", "dave"):
+            lease(online, key)
+            await asyncio.sleep(5)
+
+        assert told(room) == ["+bob", "+carol", "+dave"]
 
 
 @virtually
@@ -461,3 +598,195 @@ async def test_a_topic_is_forgotten_although_a_list_was_being_made():
 
         assert told(room) == ["state"]
         assert online._current()._announcers == {}
+
+
+@virtually
+async def test_diffs_while_a_newer_join_is_decided_may_be_held_back():
+    """The first state of that join is sent twice, though its channel was sent no diff."""
+    online = Online()
+
+    class Slow(Channel):
+        async def join(self, topic: str, params: Any) -> None:
+            await asyncio.sleep(params["seconds"])
+
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            await online.push_state(self)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Slow, seconds=0)
+        joining = asyncio.create_task(room.client.join(TOPIC, {"seconds": 0.5}))
+        await asyncio.sleep(0.1)
+        lease(online, "alice")
+        await asyncio.sleep(0.1)
+        assert told(room) == ["+alice"]
+
+        (await joining).push("ask")
+        await asyncio.sleep(0.1)
+
+        assert told(room) == ["state alice", "state alice"]
+
+
+@virtually
+async def test_in_place_of_a_list_that_is_too_old_one_is_fetched():
+    """A list that its client is past is made anew, with all that ``fetch`` adds."""
+    online = Fetched()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        @event("ask")
+        async def ask(self, payload: Any) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        room = await join(case, Late)
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        room.push("ask")
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        assert told(room) == ["+alice", "+bob"]
+
+        gate.set()
+        await asyncio.sleep(5)
+
+        states = [
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Message | Broadcast) and each.event == STATE
+        ]
+        names = {"alice": "Alice", "bob": "Bob"}
+        assert [{key: entry["name"] for key, entry in state.items()} for state in states] == [
+            names,
+            names,
+        ]
+
+
+@pytest.mark.parametrize("kind", [Online, Fetched])
+@virtually
+async def test_a_late_list_of_a_topic_where_nobody_is_shows_nobody(kind: type[Presence]):
+    """Nothing is kept of such a topic, so that no leave would follow."""
+    online = kind()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        async def after_join(self) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        alice = lease(online, "alice")
+        await asyncio.sleep(5)
+        room = await join(case, Late)
+        await asyncio.sleep(0.1)
+        alice.end()
+        await asyncio.sleep(5)
+        told(room)
+        gate.set()
+        await asyncio.sleep(5)
+
+        assert set(told(room)) == {"state"}
+
+
+@virtually
+async def test_who_left_while_its_list_is_made_is_sent_none():
+    """A list in place of one that is too old is for the channel that pushed that."""
+    online = Fetched()
+    gate = asyncio.Event()
+
+    class Late(Channel):
+        async def after_join(self) -> None:
+            presences = await online.list(TOPIC)
+            await gate.wait()
+            self.push("presence_state", presences)
+
+    async with ChannelCase(app(online)) as case:
+        lease(online, "alice")
+        await asyncio.sleep(5)
+        room = await join(case, Late)
+        await asyncio.sleep(0.1)
+        lease(online, "bob")
+        await asyncio.sleep(5)
+        assert told(room) == ["+bob"]
+
+        online.delay = 1.0
+        gate.set()
+        await asyncio.sleep(0.1)
+        room.leave()
+        await asyncio.sleep(5)
+
+        assert told(room) == []
+
+
+@virtually
+async def test_who_left_is_told_as_fetched_to_those_alone_who_saw_it():
+    """A visitor of one period is in nobody's diff but of who got a state meanwhile."""
+    online = Fetched()
+    async with ChannelCase(app(online)) as case:
+        lease(online, "early")
+        await asyncio.sleep(0.1)
+        visitor = lease(online, "visitor")
+        room = await join(case, entering(online), key="alice")
+        await asyncio.sleep(0.1)
+        assert told(room) == ["state alice early visitor"]
+        visitor.end()
+        await asyncio.sleep(5)
+
+        (diff,) = (
+            each.payload
+            for each in room.client.transport.received
+            if isinstance(each, Broadcast) and each.event == DIFF
+        )
+        assert diff["joins"] == {}
+        assert {key: entry.get("name") for key, entry in diff["leaves"].items()} == {
+            "visitor": "Visitor"
+        }
+
+
+@virtually
+async def test_a_topic_is_kept_while_somebody_is_to_be_told_of_it():
+    """Who waits for a list that is not pushed is told of the last leave, too."""
+    online = Fetched()
+
+    class Asking(Channel):
+        async def after_join(self) -> None:
+            await online.push_state(self)
+
+        @event("list")
+        async def list(self, payload: Any) -> None:
+            await online.list(self)
+
+    async with ChannelCase(app(online)) as case:
+        visitor = lease(online, "visitor")
+        room = await join(case, Asking)
+        await asyncio.sleep(2)
+        assert told(room) == ["state visitor"]
+
+        online.delay = 3.0
+        room.push("list")
+        await asyncio.sleep(0.1)
+        online.delay = 0.0
+        visitor.end()
+        await asyncio.sleep(5)
+
+        assert told(room) == ["-visitor"]
+
+
+@virtually
+async def test_what_all_were_told_is_kept_no_longer():
+    """However much changed, and whoever came meanwhile."""
+    online = Online()
+    async with ChannelCase(app(online)) as case:
+        for number in range(5):
+            await join(case)
+            lease(online, f"user-{number}")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(5)
+
+        announcer = online._current()._announcers[TOPIC]
+        assert not announcer._feed.reaches(4)
+        assert len(announcer.subscribers._marks) <= 1

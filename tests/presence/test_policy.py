@@ -609,6 +609,27 @@ async def test_a_topic_that_counts_again_tells_the_count_again():
 
 
 @virtually
+async def test_a_count_that_one_client_knows_alone_is_not_that_of_all():
+    """Who comes is told the count of then, which may be another one than the others are told."""
+    online = make_online(COUNTING)
+    async with ChannelCase(app(online)) as case:
+        await crowd(online, 5)
+        listener = await join(case)
+        await asyncio.sleep(5)
+        lease(online, "alice")
+        await asyncio.sleep(0.1)
+        bob = lease(online, "bob")  # is counted when the period is over
+        client = await join(case, asker(online))
+        await asyncio.sleep(0.1)
+        assert told(client) == ["count 7/7", "state"]
+        bob.end()
+        await asyncio.sleep(5)
+
+        assert told(client) == ["count 6/6"]
+        assert told(listener)[-1] == "count 6/6"
+
+
+@virtually
 async def test_counts_keep_their_period():
     """The first change after a pause is told at once, and then one count for each period."""
     online = make_online(Policy(counts_above=0, count_period=10.0))
@@ -729,6 +750,40 @@ async def test_a_topic_that_grows_during_a_fetch_tells_no_list_of_then():
         assert lines[:2] == ["count 5/5", "state"]
         assert set(lines[2:]) <= {"count 5/5", "state"}
         assert told(listener) == ["count 5/5", "state"]
+
+
+@virtually
+async def test_a_topic_that_shrinks_during_a_fetch_tells_no_diff_of_then():
+    """A diff that is fetched for ``handle_metas`` alone is not told when the topic counts no more.
+
+    Clients hold an empty list until then: what they need is the list that follows.
+    """
+
+    async def fetch(self: Presence, topic: str, presences: Any) -> Any:
+        await asyncio.sleep(1)
+        return presences
+
+    async def handle_metas(
+        self: Presence, topic: str, diff: Any, presences: Any, state: Any
+    ) -> None:
+        pass
+
+    online = make_online(COUNTING, fetch=fetch, handle_metas=handle_metas, init=lambda self: None)
+    async with ChannelCase(app(online)) as case:
+        client = await join(case, enterer(online), key="alice")
+        members = await crowd(online, 4)
+        await asyncio.sleep(5)
+        members.pop().end()
+        await asyncio.sleep(5)
+        assert told(client)[-1] == "count 4/4"
+
+        members[0].update({"n": 1})  # it is fetched for a second
+        await asyncio.sleep(0.5)
+        members[1].end()
+        await asyncio.sleep(0)
+        await join(case, asker(online))  # the topic goes back to its list at once
+
+        assert await told_after(client, 5) == ["state alice user-0 user-2"]
 
 
 @virtually

@@ -168,13 +168,14 @@ async def test_a_flush_calls_at_once():
 
 @virtually
 async def test_after_a_stop_nothing_is_called():
-    """What waits at a stop is forgotten, also while something runs; that goes on by itself."""
+    """What waits at a stop, or comes later, is forgotten; what runs goes on by itself."""
     idle, running = Scene(), Scene()
     running.put("a", seconds=1)
     await asyncio.sleep(0.5)
     for scene in (idle, running):
         scene.put("b", "c")
         scene.serial.stop()
+        scene.put("d")
     await asyncio.sleep(1)
 
     assert idle.done == []

@@ -20,7 +20,7 @@ RULES: tuple[Rules, ...] = ("1.2", "1.4", "1.8")
 
 
 def make_app(rng: Random, *, fetches: bool) -> tuple[Endpoint, Presence, type[Socket]]:
-    class Bare(Presence):
+    class AsTracked(Presence):
         pass
 
     class Fetched(Presence):
@@ -28,7 +28,7 @@ def make_app(rng: Random, *, fetches: bool) -> tuple[Endpoint, Presence, type[So
             await asyncio.sleep(rng.choice((0.0, 0.1, 0.3)))
             return {key: {**entry, "name": key.title()} for key, entry in presences.items()}
 
-    online: Presence = Fetched() if fetches else Bare()
+    online: Presence = Fetched() if fetches else AsTracked()
 
     class RoomChannel(Channel):
         async def join(self, topic: str, params: Any) -> None:

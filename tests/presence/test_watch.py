@@ -774,11 +774,11 @@ def test_every_reader_knows_what_is_right_at_each_version(monkeypatch: pytest.Mo
 def test_a_policy_without_metas_leaves_a_watch_the_refs():
     """Where no metas are kept, changes have nothing but the ref."""
 
-    class Bare(Presence):
+    class AsTracked(Presence):
         policies = {"*": Policy(counts_above=0, keep_metas=False)}
 
     async def scene() -> None:
-        async with Bare().running(PubSub()) as online, online.watch(TOPIC) as watch:
+        async with AsTracked().running(PubSub()) as online, online.watch(TOPIC) as watch:
             await anext(watch)
             lease(online, "alice", n=1)
             joined = await anext(watch)

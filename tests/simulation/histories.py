@@ -13,6 +13,7 @@ import string
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from roost.testing import Faults
 from roost.tracker.messages import VERSIONS
@@ -30,6 +31,7 @@ QUICK: Final = ReplicationOptions(
 SPARE: Final = "z"  # where twins and clones live
 COPIES: Final = "zx"  # where clones live in histories of clones
 CLONES_SHARE: Final = 0.15  # of all histories, those of clones
+TRANSFERS_SHARE: Final = 0.2  # of the others, those of large slices on lossy links
 CROWD: Final = [each for each in string.ascii_letters if each not in (SPARE, "y")]
 DELAYS: Final = (0.005, 0.005, 0.1, 0.5, 2.0)  # seconds, at most
 LATER: Final = (VERSIONS[0], VERSIONS[1] + 1)
@@ -59,6 +61,9 @@ def draw(seed: int) -> History:
     """The history of a seed; the same one each time."""
     rng = random.Random(f"history {seed}")
     options = rng.choice((QUICK, QUICK, QUICK, ReplicationOptions()))
+    # Most transfers of a few presences are one message; here some are many, and lose some.
+    transfers = random.Random(f"transfers {seed}")
+    has_transfers = transfers.random() < TRANSFERS_SHARE
     limits = Limits(
         log_count=rng.choice((10_000, 10_000, 3, 10)),
         part_count=rng.choice((1_000, 1_000, 1, 3)),
@@ -67,7 +72,17 @@ def draw(seed: int) -> History:
         floor_count=rng.choice((4_096, 4_096, 2)),
         asked_count=rng.choice((1_000, 1_000, 2)),
         feed_count=rng.choice((10_000, 10_000, 4)),
+        gap_count=transfers.choice((1_000, 1_000, 2)),
+        recent_count=transfers.choice((1_000, 1_000, 1, 2)),
     )
+    if has_transfers:
+        limits = replace(
+            limits,
+            log_count=transfers.choice((3, 10, 10_000)),
+            part_count=transfers.choice((1, 1, 2)),
+            answer_count=transfers.choice((2, 4, 64)),
+            range_count=transfers.choice((0, 2)),
+        )
     faults = Faults(
         max_delay=rng.choice(DELAYS),
         loss=rng.choice(LOSSES),
@@ -75,6 +90,13 @@ def draw(seed: int) -> History:
         reordering=rng.random() < 0.5,
         hints=rng.choice((None, 0.01, 0.3)),
     )
+    if has_transfers:
+        faults = replace(
+            faults,
+            max_delay=transfers.choice((0.005, 0.1, 0.5)),
+            loss=transfers.choice((0.0, 0.1, 0.3)),
+            reordering=transfers.random() < 0.5,
+        )
     size = rng.choice((2, 2, 3, 3, 3, 4, 5))
     has_clones = random.Random(f"copies {seed}").random() < CLONES_SHARE
     crowd_size = rng.choices((0, 20, 50), (990, 8, 2))[0]
@@ -84,6 +106,8 @@ def draw(seed: int) -> History:
         drawing.crowd()
     elif has_clones:
         drawing.clones()
+    elif has_transfers:
+        drawing.transfers()
     else:
         for _ in range(rng.randrange(5, 45)):
             drawing.draw()
@@ -326,6 +350,52 @@ class _Drawing:
         self.add("clone", self.name(), place)
         if self.rng.random() < 0.3:
             self.add("pause", place)
+
+    def transfers(self) -> None:
+        """One node has many presences, and changes them while others fetch them.
+
+        They start, or were not heard for longer than its log reaches; links between some of them
+        are cut in the middle, so that others have to go on.
+        """
+        home, others = self.names[0], self.names[1:]
+        self.many(home)
+        verbs = {
+            self.change: 50,
+            self.track: 4,
+            self.cut: 6,
+            self.partition: 3,
+            self.heal: 8,
+            self.slow: 2,
+            self.pause: 2,
+            self.resume: 3,
+            self.faults: 1,
+            self.clone: 0.3,
+        }
+        for _ in range(self.rng.randrange(3, 8)):
+            match self.rng.randrange(5):
+                case 0 | 1:
+                    self.add("restart", self.rng.choice(others), 0.0, VERSIONS)
+                case 2:
+                    self.many(home)
+                case 3:
+                    self.add("partition", home, others)
+                    self.many(home)
+                    for _ in range(10):
+                        self.change()
+                    self.wait(2.0)
+                    self.add("heal")
+                case _:
+                    pass
+            for _ in range(self.rng.randrange(20)):
+                (verb,) = self.rng.choices(list(verbs), list(verbs.values()))
+                verb()
+                self.add("advance", round(self.rng.choice((0.02, 0.1, 0.3)) * self.rng.random(), 4))
+
+    def many(self, name: str) -> None:
+        """So many users come to a node that its slice takes several messages."""
+        for _ in range(self.rng.randrange(4, 12)):
+            self.owners += 1
+            self.add("track", name, self.rng.choice(TOPICS), self.rng.choice(KEYS), self.owners)
 
     def crowd(self) -> None:
         """Grow from one node to all, roll some, and shrink to a few."""

@@ -22,6 +22,7 @@ from unittest.mock import patch
 import msgspec
 
 import roost.tracker
+from roost.crdt import held
 from roost.crdt.slice import Slice
 from roost.testing import Faults, Oracle, Simulation
 from roost.testing.periods import Periods
@@ -42,6 +43,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     part_count: int = 1_000
     ahead_count: int = 100
     answer_count: int = 64
+    range_count: int = 1_000
+    gap_count: int = 1_000
+    recent_count: int = 1_000
     floor_count: int = 4_096
     asked_count: int = 1_000
     feed_count: int = 10_000
@@ -56,7 +60,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if "log_count" not in defaults:
             raise LookupError("a slice has no log_count by default")
         stack.enter_context(patch.dict(defaults, log_count=self.log_count))
-        stack.enter_context(patch.object(answers, "MAX_ANSWER_COUNT", self.answer_count))
+        for module, name, value in (
+            (answers, "MAX_ANSWER_COUNT", self.answer_count),
+            (answers, "RANGE_COUNT", self.range_count),
+            (held, "MAX_GAPS", self.gap_count),
+            (held, "MAX_RECENT_COUNT", self.recent_count),
+        ):
+            stack.enter_context(patch.object(module, name, value))
         for name, value in (
             ("MAX_PART_COUNT", self.part_count),
             ("MAX_AHEAD_COUNT", self.ahead_count),

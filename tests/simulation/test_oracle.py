@@ -267,7 +267,7 @@ def test_a_calm_scene_keeps_all_promises(seed):
 
 def test_small_limits_are_reached(monkeypatch: pytest.MonkeyPatch):
     """Random histories fill all that is bounded, so that the bounds are tried."""
-    unreached = {"log", "floors", "asked", "ahead"}
+    unreached = {"log", "floors", "asked", "ahead", "gaps"}
     sizes = oracle._sizes
 
     def measured(node: SimulatedNode) -> dict[str, tuple[int, int]]:

@@ -495,7 +495,7 @@ def test_a_goodbye_is_not_passed_on_for_ever():
 
 
 def test_a_closing_node_says_nothing_after_its_goodbye():
-    """Channels end, links die and messages come after the goodbye, and nothing is sent."""
+    """Channels end, links die and rise, messages come after the goodbye: nothing is sent."""
     tracker, replication = protocol()
     answers(replication, Hello(OTHER, 0))
     owner = 1
@@ -507,6 +507,7 @@ def test_a_closing_node_says_nothing_after_its_goodbye():
     tracker.untrack_owner(owner)
     replication.receive(Hello(OTHER, 0), 1.0)
     replication.link_down("", 1.0)
+    replication.link_up("b", 1.0)
     replication.detached(1.0)
     replication.attached(1.0)
     replication.close(1.0)

@@ -237,6 +237,17 @@ def test_a_diff_is_in_the_order_of_arrival():
     assert feed.diff(0, 3).joins == (ALICE, again, BOB)
 
 
+def test_a_diff_ends_where_it_is_to_end():
+    """What changed since it was begun is in the next one."""
+    feed = TopicFeed()
+    feed.join(ALICE, 1)
+    end = feed.take()
+    feed.join(BOB, 2)
+
+    assert feed.diff(0, end) == Diff(0, 1, (ALICE,), ())
+    assert feed.diff(1, feed.take()) == Diff(1, 2, (BOB,), ())
+
+
 def test_what_was_forgotten_is_out_of_reach():
     """The log reaches back to what its driver still wants of it."""
     feed = TopicFeed()
@@ -302,6 +313,18 @@ def test_after_an_overflow_a_feed_starts_anew():
 
     assert not feed.overflowed
     assert feed.diff(4, feed.take()) == Diff(4, 5, (entry("bob", 5),), ())
+
+
+def test_what_was_told_does_not_count_in_what_is_pending():
+    """However many refs change in the course of time, each diff may touch as many."""
+    feed = TopicFeed(max_count=3)
+    for seq in range(1, 10):
+        feed.join(entry("alice", seq), seq)
+        if seq % 3 == 0:
+            assert not feed.overflowed
+            assert feed.take() == seq
+
+    assert len(feed.diff(6, 9).joins) == 3
 
 
 @pytest.mark.parametrize("max_count", [1, 10])

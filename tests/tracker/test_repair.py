@@ -10,7 +10,7 @@ from roost.crdt.slice import Slice
 from roost.tracker.messages import Digest, Heartbeat, Hello, Probe, Request, TrackerMessage
 from roost.tracker.options import ReplicationOptions
 from roost.tracker.repair import JITTER
-from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin
+from tests.tracker.one_node import OneNode, add, changes, heartbeat, origin, range_from, transfer
 
 OPTIONS = ReplicationOptions()
 B, C = origin("b"), origin("c")
@@ -124,6 +124,40 @@ def test_who_comes_back_is_not_shown_on_hearsay():
 
     node.hear(heartbeat(theirs))
     assert list(node.tracker.keys("room:1")) == ["alice"]
+
+
+as_range = pytest.mark.parametrize("as_range", [False, True], ids=["chunk", "range"])
+
+
+@as_range
+def test_what_is_handed_on_of_a_node_that_is_down_brings_it_not_up(as_range: bool):
+    """Only a node itself shows that it lives."""
+    node, theirs = OneNode(), behind()
+    node.hear(heartbeat(theirs), changes(theirs), Hello(C, 0))
+    node.advance(OPTIONS.down_period + 5, Hello(C, 0))
+    add(theirs, "bob")
+
+    node.hear(transfer(C, theirs, range_from(theirs, 1) if as_range else None))
+
+    assert node.up() == [C]
+    assert list(node.tracker.keys("room:1")) == []
+
+
+@as_range
+def test_who_comes_back_is_not_shown_as_it_is_handed_on(as_range: bool):
+    """What others have of it may be from before; what it says itself shows that it is not."""
+    node, theirs = OneNode(), behind()
+    node.hear(heartbeat(theirs), changes(theirs), Hello(C, 0))
+    node.advance(OPTIONS.down_period + 5, Hello(C, 0))
+    add(theirs, "bob")
+
+    node.hear(Probe(B, origin("d"), 9))
+    node.hear(transfer(C, theirs, range_from(theirs, 1) if as_range else None))
+    assert node.up() == [B, C]
+    assert list(node.tracker.keys("room:1")) == []
+
+    node.hear(heartbeat(theirs))
+    assert list(node.tracker.keys("room:1")) == ["alice", "bob"]
 
 
 # What is announced.

@@ -232,8 +232,11 @@ class Announcer:
 
     @property
     def _lists_are_kept(self) -> bool:
-        """Whether anybody here is to be sent diffs."""
-        if self.is_counting or not self.policy.announce:
+        """Whether anybody here is to be sent diffs.
+
+        Nobody is when the topic counts, or did so when the diff began: a state follows.
+        """
+        if self.is_counting or self._owes_state or not self.policy.announce:
             return False
         return bool(self._host.pubsub.subscriptions(self._topic))
 
