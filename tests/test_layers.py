@@ -30,7 +30,9 @@ LAYERS = {
 PURE = 2  # layers up to here know no task, socket, clock or random source
 IMPURE_MODULES = {"asyncio", "random", "secrets", "select", "socket", "threading", "time"}
 # Of the client these may, which run what the others decide.
-CLIENT_SHELL = {"client.client", "client.channel", "client.messages", "client.blocking"}
+CLIENT_SHELL = {
+    f"client.{name}" for name in ("client", "channel", "messages", "presence", "link", "blocking")
+}
 
 
 def imports() -> list[tuple[str, str]]:

@@ -110,6 +110,11 @@ class Membership:
         self._waiting: dict[Push, None] = {}  # in order
         self._unsent_count = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for the channel to be joined."""
+        return not self._waiting
+
     # From the application.
 
     def join(self, timeout: float, now: float) -> None:

@@ -90,8 +90,9 @@ class ClientProtocol:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits for the connection to take it."""
-        return self._line.is_idle
+        """Whether nothing waits to be sent."""
+        line = self._line
+        return line.is_idle and all(each.is_idle for each in line.topics.values())
 
     # From the application.
 
@@ -156,7 +157,7 @@ class ClientProtocol:
                 return
         else:
             self._refusals = 0
-        self._wait(str(error), now)
+        self._wait(error.reason, now)
 
     def connection_lost(self, reason: str, now: float) -> None:
         """The connection has ended, and nobody here has asked for that."""
