@@ -570,8 +570,12 @@ async def _ask(value: Any) -> Any:
 
 
 def _websockets() -> Transport:
-    from roost.client.websocket import WebSocketTransport
-
+    try:
+        from roost.client.websocket import WebSocketTransport
+    except ImportError as error:
+        raise ConfigurationError(
+            f'{error.name} is not installed: pip install "roost[client]"'
+        ) from error
     return WebSocketTransport()
 
 

@@ -33,8 +33,8 @@ class Inbox(Generic[T]):
 
     Example:
         >>> inbox = Inbox(2, 1_000, "drop_oldest")
-        >>> for letter in "abcd":
-        ...     inbox.put(letter, 1)
+        >>> [inbox.put(letter, 1) for letter in "abcd"]
+        [0, 0, 1, 1]
         >>> inbox.take(), inbox.take(), inbox.take(), inbox.take()
         (Gap(count=2), 'c', 'd', None)
     """

@@ -50,19 +50,22 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        self.is_read = True
-        while True:
-            item = self._inbox.take()
-            if isinstance(item, Gap):
-                raise MessagesDropped(self._topic, item.count)
-            if item is not None:
-                return item
-            if self._error is not None:
-                raise self._error
-            if self._has_ended:
-                raise StopAsyncIteration
+        while (item := self.take()) is None:
             self._arrived.clear()
             await self._arrived.wait()
+        return item
+
+    def take(self) -> T | None:
+        """The next item, or None if there is none yet; raises as ``receive`` does."""
+        self.is_read = True
+        item = self._inbox.take()
+        if isinstance(item, Gap):
+            raise MessagesDropped(self._topic, item.count)
+        if item is None and self._error is not None:
+            raise self._error
+        if item is None and self._has_ended:
+            raise StopAsyncIteration
+        return item
 
     async def receive(self, timeout: float | None = None) -> T:
         """The next item.

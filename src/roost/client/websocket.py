@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
 from roost.client.exceptions import ConnectFailed, ConnectRejected
 from roost.client.transport import Target
 from roost.client.url import without_query
-
-try:
-    from websockets.asyncio.client import ClientConnection, connect
-    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-    from websockets.typing import Subprotocol
-except ImportError as error:  # pragma: no cover
-    raise ImportError("the client needs websockets: pip install 'roost[client]'") from error
 
 __all__ = ["WebSocketTransport"]
 
