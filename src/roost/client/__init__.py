@@ -4,7 +4,7 @@
 """
 
 from roost.client.channel import Channel
-from roost.client.client import Client, Limits
+from roost.client.client import Client
 from roost.client.exceptions import (
     AlreadyJoined,
     BufferFull,
@@ -20,6 +20,7 @@ from roost.client.exceptions import (
     PushRejected,
     PushTimedOut,
 )
+from roost.client.host import Limits
 from roost.client.membership import PresenceEvents
 from roost.client.messages import Stream
 from roost.client.mirror import Change

@@ -8,10 +8,11 @@ import math
 from collections.abc import Callable, Generator
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from roost.aliases import EMPTY, Payload
 from roost.client.exceptions import ChannelEnded, ClientError
+from roost.client.host import Host
 from roost.client.line import Push
 from roost.client.membership import ChannelState, Membership
 from roost.client.messages import Stream
@@ -21,9 +22,6 @@ from roost.exceptions import ConfigurationError, NotStarted
 from roost.naming import DEFAULT_LIMITS
 from roost.wire.messages import Message
 from roost.wire.payload import prepare
-
-if TYPE_CHECKING:
-    from roost.client.client import Client
 
 __all__ = ["Channel", "Joining"]
 
@@ -54,7 +52,7 @@ class Channel(Generic[M]):
 
     def __init__(
         self,
-        client: Client,
+        client: Host,
         membership: Membership,
         meta: type[M],
         provider: Callable[[], Any] | None,
@@ -339,14 +337,7 @@ class Channel(Generic[M]):
         )
 
     def _stream(self, on_close: Callable[[Stream[Any]], None]) -> Stream[Any]:
-        limits = self._client.limits
-        return Stream(
-            self.topic,
-            limits.max_queue_count,
-            limits.max_queue_size,
-            limits.overflow,
-            on_close,
-        )
+        return Stream(self.topic, self._client.limits, on_close)
 
     def _forget(self, stream: Stream[Message]) -> None:
         self._streams.pop(stream, None)

@@ -12,8 +12,6 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-import msgspec
-
 from roost.aliases import EMPTY
 from roost.client.channel import Channel, Joining
 from roost.client.events import (
@@ -33,7 +31,7 @@ from roost.client.events import (
     StateChanged,
 )
 from roost.client.exceptions import ClientClosed, ClientError, ConnectFailed
-from roost.client.inbox import Overflow
+from roost.client.host import Limits
 from roost.client.line import Push
 from roost.client.link import Link
 from roost.client.membership import Membership, PresenceEvents
@@ -48,7 +46,7 @@ from roost.naming import DEFAULT_LIMITS
 from roost.strict_json import JsonEncoder
 from roost.wire.payload import JsonPayload
 
-__all__ = ["Client", "Limits", "Params", "Token"]
+__all__ = ["Client", "Params", "Token"]
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -65,28 +63,6 @@ OPEN_TIMEOUT: Final = 10.0  # seconds for one attempt
 CLOSE_TIMEOUT: Final = 2.0  # seconds for what waits to be sent, and for the server's goodbye
 
 log: Final = logging.getLogger("roost.client")
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream of messages holds until it is read.
-
-    Args:
-        max_queue_count: Messages.
-        max_queue_size: Bytes of their frames, together.
-        overflow: What is dropped of a stream that is full, and then told by ``MessagesDropped``.
-    """
-
-    max_queue_count: int = 1_000
-    max_queue_size: int = 16 * 1_048_576
-    overflow: Overflow = "drop_oldest"
-
-    def __post_init__(self) -> None:
-        if self.max_queue_count < 1 or self.max_queue_size < 1:
-            raise ConfigurationError("a stream must hold something: its bounds are at least 1")
-        if self.overflow not in ("drop_oldest", "drop_newest"):
-            raise ConfigurationError(
-                f"overflow must be drop_oldest or drop_newest, got {self.overflow!r}"
-            )
 
 
 class Client:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from roost.client.exceptions import ClientError, MessagesDropped
-from roost.client.inbox import Gap, Inbox, Overflow
+from roost.client.host import Limits
+from roost.client.inbox import Gap, Inbox
 
 __all__ = ["Stream"]
 
@@ -32,15 +33,15 @@ class Stream(Generic[T]):
     def __init__(
         self,
         topic: str,
-        max_count: int,
-        max_size: int,
-        overflow: Overflow,
+        limits: Limits,
         on_close: Callable[[Stream[T]], None],
     ) -> None:
         self.dropped_count = 0
         self.is_read = False
         self._topic = topic
-        self._inbox: Inbox[T] = Inbox(max_count, max_size, overflow)
+        self._inbox: Inbox[T] = Inbox(
+            limits.max_queue_count, limits.max_queue_size, limits.overflow
+        )
         self._on_close = on_close
         self._arrived = asyncio.Event()
         self._has_ended = False
