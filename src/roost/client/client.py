@@ -59,7 +59,6 @@ Params: TypeAlias = (
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """A token, or a function that is asked for it each time; it may be a coroutine function."""
 
-OPEN_TIMEOUT: Final = 10.0  # seconds for one attempt
 CLOSE_TIMEOUT: Final = 2.0  # seconds for what waits to be sent, and for the server's goodbye
 
 log: Final = logging.getLogger("roost.client")
@@ -426,9 +425,9 @@ class Client:
 
     async def _open(self) -> Connection:
         """Connect, with parameters and a token of this moment."""
-        url = without_query(self._url)
+        url, timeout = without_query(self._url), self.options.open_timeout
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 params = await _ask(self._params)
                 token = await _ask(self._token)
                 target = Target(
@@ -440,7 +439,7 @@ class Client:
         except ConnectFailed:
             raise
         except TimeoutError as error:
-            raise ConnectFailed(url, f"no answer within {OPEN_TIMEOUT:g} s") from error
+            raise ConnectFailed(url, f"no answer within {timeout:g} s") from error
         except Exception as error:  # of the application, which is asked for parameters, mostly
             log.warning("can't connect to %s", url, exc_info=True)
             raise ConnectFailed(url, f"{type(error).__name__}: {error}") from error

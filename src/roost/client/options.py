@@ -16,11 +16,20 @@ __all__ = ["RECONNECT_DELAYS", "REJOIN_DELAYS", "Options", "delay_of"]
 RECONNECT_DELAYS: Final = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0)
 REJOIN_DELAYS: Final = (1.0, 2.0, 5.0, 10.0)
 
+_POSITIVE: Final = (
+    "open_timeout",
+    "join_timeout",
+    "push_timeout",
+    "heartbeat_interval",
+    "heartbeat_timeout",
+)
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a client is, and what it keeps; seconds and counts.
 
     Args:
+        open_timeout: Of one attempt to connect, with what is asked for before it.
         join_timeout: Of a join, unless it is given its own.
         push_timeout: From a push to its reply, unless it is given its own.
         heartbeat_interval: Between two heartbeats. Servers close what is silent for 60 s (Phoenix)
@@ -40,6 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         ConfigurationError: Values that can't work.
     """
 
+    open_timeout: float = 10.0
     join_timeout: float = 10.0
     push_timeout: float = 10.0
     heartbeat_interval: float = 25.0
@@ -52,7 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_buffer_count: int = 1_000
 
     def __post_init__(self) -> None:
-        for name in ("join_timeout", "push_timeout", "heartbeat_interval", "heartbeat_timeout"):
+        for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name} must be a positive number of seconds")
         for name in ("reconnect_delays", "rejoin_delays"):
