@@ -398,6 +398,21 @@ async def test_streams_of_some_events(url: str):
         assert await collect(shouts) == []
 
 
+async def test_a_stream_that_nobody_holds_holds_nothing(url: str):
+    """Whoever leaves an iteration need not close its stream."""
+    async with client(url) as alice:
+        room = await alice.join("room:1")
+        room.push_nowait("shout")
+        async for message in room.messages("shout"):
+            assert message.event == "shout"
+            break
+        changes = room.presence.changes()
+        gc.collect()
+        assert len(room._streams) == 1
+        del changes
+        assert len(room.presence._streams) == 0
+
+
 async def test_a_slow_reader_is_told_what_it_missed(url: str):
     """The oldest messages are dropped, by default, and reading goes on."""
     async with client(url, limits=Limits(max_queue_count=3)) as alice:

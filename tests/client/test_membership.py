@@ -311,6 +311,17 @@ def test_bytes():
     assert heard(scene) == [b"A", b"B"]
 
 
+def test_version_1_of_supabase_has_messages_without_a_ref():
+    """And with a join_ref, which Phoenix leaves out there."""
+    scene = Scene(V1).connected()
+    scene.joined()
+    scene.hear('{"topic":"room:1","event":"system","payload":{"n":1}}')
+    scene.hear('{"topic":"room:1","event":"say","payload":{"n":2},"ref":null,"join_ref":"1"}')
+    scene.hear('{"topic":"room:1","event":"say","payload":{"n":3},"ref":null,"join_ref":"0"}')
+
+    assert heard(scene) == [{"n": 1}, {"n": 2}]
+
+
 def test_what_users_of_supabase_broadcast_in_frames_of_bytes():
     """It looks as it does in JSON."""
     scene = Scene().connected()

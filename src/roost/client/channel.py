@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from roost.aliases import EMPTY, Payload
 from roost.client.exceptions import ChannelEnded, ClientError
@@ -66,7 +67,8 @@ class Channel(Generic[M]):
         self._joining: asyncio.Future[Any] | None = None
         self._error: ClientError | None = None
         self._callbacks: dict[str, dict[object, Callback]] = {}
-        self._streams: dict[Stream[Message], frozenset[str]] = {}
+        # Weakly: a stream that nobody holds any more is not read any more.
+        self._streams: WeakKeyDictionary[Stream[Message], frozenset[str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_join: dict[object, Callback] = {}
         self._presence: Presence[M] | None = None

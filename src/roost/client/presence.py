@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakSet
 
 import msgspec
 
@@ -44,7 +45,7 @@ class Presence(Mapping[str, list[M]], Generic[M]):
         self._on_join: dict[object, OnChange] = {}
         self._on_leave: dict[object, OnChange] = {}
         self._on_sync: dict[object, Callable[[], object]] = {}
-        self._streams: dict[Stream[Change], None] = {}
+        self._streams: WeakSet[Stream[Change]] = WeakSet()
         self._synced = asyncio.Event()
         self._has_ended = False
         self._error: ClientError | None = None
@@ -122,7 +123,7 @@ class Presence(Mapping[str, list[M]], Generic[M]):
     def changes(self) -> Stream[Change]:
         """The changes from now on, for ``async for``; several for one diff of the server."""
         stream = self._make_stream()
-        self._streams[stream] = None
+        self._streams.add(stream)
         return stream
 
     # Callbacks.
@@ -163,7 +164,7 @@ class Presence(Mapping[str, list[M]], Generic[M]):
 
     def forget(self, stream: Stream[Change]) -> None:
         """A stream was closed."""
-        self._streams.pop(stream, None)
+        self._streams.discard(stream)
 
     def end(self, error: ClientError | None) -> None:
         """The channel has ended."""
