@@ -60,6 +60,7 @@ SENTENCES = [
 def test_sentences_and_copies(error: ClientError, sentence: str):
     """A copy says the same, and has the same data."""
     assert str(error) == sentence
+    assert getattr(error, "errno", None) is None
     for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert str(copied) == sentence
         assert vars(copied) == vars(error)

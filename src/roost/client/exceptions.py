@@ -56,7 +56,8 @@ class ConnectFailed(ClientError, ConnectionError):
     """
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
+        super().__init__()  # an OSError makes errno and more of its arguments
+        self.args = (url, reason)
         self.url = url
         self.reason = reason
 
@@ -123,7 +124,8 @@ class JoinTimedOut(ClientError, TimeoutError):
     """The server did not answer a join in time, or there was no connection all the while."""
 
     def __init__(self, topic: str, timeout: float) -> None:
-        super().__init__(topic, timeout)
+        super().__init__()  # see ConnectFailed
+        self.args = (topic, timeout)
         self.topic = topic
         self.timeout = timeout
 
@@ -163,7 +165,8 @@ class PushTimedOut(ClientError, TimeoutError):
     """
 
     def __init__(self, topic: str, event: str, timeout: float, was_sent: bool) -> None:
-        super().__init__(topic, event, timeout, was_sent)
+        super().__init__()  # see ConnectFailed
+        self.args = (topic, event, timeout, was_sent)
         self.topic = topic
         self.event = event
         self.timeout = timeout
@@ -181,7 +184,8 @@ class PushInterrupted(ClientError, ConnectionError):
     """
 
     def __init__(self, topic: str, event: str) -> None:
-        super().__init__(topic, event)
+        super().__init__()  # see ConnectFailed
+        self.args = (topic, event)
         self.topic = topic
         self.event = event
 
