@@ -434,5 +434,5 @@ class Membership:
         return sum(not push.wants_reply for push in dropped)
 
     def _wait(self, pushes: list[Push]) -> None:
-        """Let pushes wait, before those that were made later."""
-        self._waiting = dict.fromkeys([*pushes, *self._waiting])
+        """Let pushes wait that a joined channel could not send: nothing waits there yet."""
+        self._waiting.update(dict.fromkeys(pushes))
