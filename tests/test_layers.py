@@ -27,6 +27,7 @@ LAYERS = {
     "presence": 5,
     "asgi": 6,
     "cli": 7,
+    "client": 3,
     "testing": 8,
 }
 # Rooms inside a layer, from the lowest; what is not in a room is above them all.
@@ -42,6 +43,10 @@ BESIDE = {  # modules of a room's layer that are below its rooms: what all of th
 }
 PURE = 2  # layers up to here know no task, socket, clock or random source
 IMPURE_MODULES = {"asyncio", "random", "secrets", "select", "socket", "threading", "time"}
+# Of the client these may, which run what the others decide.
+CLIENT_SHELL = {
+    f"client.{name}" for name in ("client", "channel", "messages", "presence", "link", "blocking")
+}
 
 
 def imports() -> list[tuple[str, str]]:
@@ -167,6 +172,30 @@ def test_pure_layers_know_no_task_clock_or_random_source():
         for module, imported in imports()
         if module != "__init__" and LAYERS[room(module)] <= PURE
         if imported.split(".")[0] in IMPURE_MODULES
+    ]
+
+    assert impure == []
+
+
+def test_the_client_stands_on_the_wire_alone():
+    """A program with the client has no server in it."""
+    strange = [
+        (module, imported)
+        for module, imported in imports()
+        if room(module) == "client" and imported.startswith("roost.")
+        if room(imported) not in ("client", "wire") and LAYERS[room(imported)] > 0
+    ]
+
+    assert strange == []
+
+
+def test_the_core_of_the_client_is_pure():
+    """What decides is tested without a network: only the shell knows asyncio and clocks."""
+    impure = [
+        (module, imported)
+        for module, imported in imports()
+        if room(module) == "client" and module not in CLIENT_SHELL
+        if imported.split(".")[0] in IMPURE_MODULES - {"random"}  # for its type
     ]
 
     assert impure == []

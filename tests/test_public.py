@@ -31,6 +31,8 @@ MODULES = [
     "roost.aliases",
     "roost.asgi",
     "roost.channels",
+    "roost.client",
+    "roost.client.blocking",
     "roost.exceptions",
     "roost.presence",
     "roost.pubsub",

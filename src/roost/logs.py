@@ -20,6 +20,7 @@ LOGGERS: Final = (
     "roost.asgi",
     "roost.asgi.uvicorn",
     "roost.channels",
+    "roost.client",
     "roost.cluster",
     "roost.presence",
     "roost.pubsub",

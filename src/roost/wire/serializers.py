@@ -18,7 +18,7 @@ from roost.wire.frame import Frame
 from roost.wire.messages import REPLY, Broadcast, Message, Outgoing, Reply
 from roost.wire.payload import BYTES, JsonPayload
 
-__all__ = ["Serializer", "V1Serializer", "V2Serializer", "negotiate"]
+__all__ = ["Serializer", "V1Serializer", "V2Serializer", "encode_binary", "negotiate"]
 
 _PUSH, _REPLY, _BROADCAST = 0, 1, 2
 
@@ -77,7 +77,7 @@ class V2Serializer:
             return self._encode_reply(message)
         payload = message.payload
         if isinstance(payload, BYTES):
-            return _binary(
+            return encode_binary(
                 _PUSH,
                 (
                     ("join_ref", message.join_ref),
@@ -93,7 +93,7 @@ class V2Serializer:
         payload = broadcast.payload
         if isinstance(payload, BYTES):
             fields = (("topic", broadcast.topic), ("event", broadcast.event))
-            return _binary(_BROADCAST, fields, payload)
+            return encode_binary(_BROADCAST, fields, payload)
         body = _object(payload, self._encoder)
         return self._text([None, None, broadcast.topic, broadcast.event, body])
 
@@ -108,7 +108,7 @@ class V2Serializer:
     def _encode_reply(self, reply: Reply) -> Frame:
         response = reply.response
         if isinstance(response, BYTES):
-            return _binary(
+            return encode_binary(
                 _REPLY,
                 (
                     ("join_ref", reply.join_ref),
@@ -217,9 +217,15 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _binary(
+def encode_binary(
     kind: int, fields: Sequence[tuple[str, Any]], data: bytes | bytearray | memoryview
 ) -> Frame:
+    """A binary frame: its kind, the size of each field, the fields, and the data.
+
+    Raises:
+        UnsupportedPayload: A field is neither text nor None.
+        FieldTooLong: A field has over 255 bytes.
+    """
     header, body = bytearray([kind]), bytearray()
     for name, value in fields:
         if value is not None and not isinstance(value, str):
