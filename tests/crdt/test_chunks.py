@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,6 +237,25 @@ def test_what_is_known_with_another_content_is_sent():
     assert held.take(cut(theirs, known=held.known)) is None
     assert (held.known, held.seq) == ((0, 0), 3)
     assert held.contradicts(cut(theirs, known=held.known))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"topic": "room:2"},
+        {"key": "dave"},
+        {"meta": b"[]"},
+        {"owner": 7},
+        {"hidden": True},
+        {"tracker": "Other"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_an_entry_counts_as_known_only_if_all_of_it_is_the_same(other: dict[str, Any]):
+    """Two nodes of one id give one ref to two presences, until one of them takes another id."""
+    entry = Entry("room:1", "alice", b"{}", 1, "ref", 1)
+
+    assert checksum([entry]) != checksum([msgspec.structs.replace(entry, **other)])
 
 
 def test_what_should_be_known_and_is_not_is_sent():

@@ -58,7 +58,7 @@ class Chunk(msgspec.Struct, frozen=True):
         end: The number of the slice that it is cut from.
         added: Its entries.
         kept: The seqs of more of its entries, which the receiver has said that it has.
-        check: Checksum of the metas of those, in that order; see ``checksum``.
+        check: Checksum of those, in that order; see ``checksum``.
     """
 
     above: int
