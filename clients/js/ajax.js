@@ -3,36 +3,17 @@
 const XHR_DONE = 4
 
 /**
- * What sends requests: XDomainRequest or XMLHttpRequest where they exist, else fetch.
+ * What sends requests: XMLHttpRequest where it exists, else fetch.
  *
  * `callback` gets the parsed JSON, or null if there was no answer or none that can be read.
  */
 export default class Ajax {
   /** Send a request, and return what can `abort` it. */
-  static request(method, url, headers, body, timeout, ontimeout, callback) {
-    const { XDomainRequest, XMLHttpRequest, fetch, AbortController } = globalThis
-    if (XDomainRequest) {
-      const request = new XDomainRequest()
-      return this.xdomainRequest(request, method, url, body, timeout, ontimeout, callback)
-    }
-    if (XMLHttpRequest) {
-      const request = new XMLHttpRequest()
-      return this.xhrRequest(request, method, url, headers, body, timeout, ontimeout, callback)
-    }
-    if (fetch && AbortController) {
-      return this.fetchRequest(method, url, headers, body, timeout, ontimeout, callback)
-    }
+  static request(...args) {
+    const { XMLHttpRequest, fetch, AbortController } = globalThis
+    if (XMLHttpRequest) return this.xhrRequest(new XMLHttpRequest(), ...args)
+    if (fetch && AbortController) return this.fetchRequest(...args)
     throw new Error("No suitable XMLHttpRequest implementation found")
-  }
-
-  static xdomainRequest(request, method, url, body, timeout, ontimeout, callback) {
-    request.timeout = timeout
-    request.open(method, url)
-    request.onload = () => callback?.(this.parseJSON(request.responseText))
-    request.onprogress = () => {} // Internet Explorer 9 aborts without
-    if (ontimeout) request.ontimeout = ontimeout
-    request.send(body)
-    return request
   }
 
   static xhrRequest(request, method, url, headers, body, timeout, ontimeout, callback) {
@@ -50,20 +31,19 @@ export default class Ajax {
 
   static fetchRequest(method, url, headers, body, timeout, ontimeout, callback) {
     const controller = new AbortController()
+    const { signal } = controller
     const timer = timeout && setTimeout(() => controller.abort(), timeout)
-    const answer = async () => {
-      try {
-        const response = await globalThis.fetch(url, { method, headers, body, signal: controller.signal })
-        return this.parseJSON(await response.text())
-      } catch (error) {
-        if (error.name === "AbortError" && ontimeout) return ontimeout
-        return null
-      } finally {
+    globalThis
+      .fetch(url, { method, headers, body, signal })
+      .then((response) => response.text())
+      .then(
+        (text) => () => callback?.(this.parseJSON(text)),
+        ({ name }) => (name === "AbortError" && ontimeout) || (() => callback?.(null)),
+      )
+      .then((end) => {
         clearTimeout(timer)
-      }
-    }
-    // Outside of the `try`: what the callback throws is no failure of the request.
-    answer().then((result) => (result === ontimeout && ontimeout ? ontimeout() : callback?.(result)))
+        end() // what it throws is no failure of the request
+      })
     return controller
   }
 

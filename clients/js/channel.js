@@ -7,19 +7,16 @@
 // Each join has a ref, which the server puts on what it sends to this join alone. Messages with
 // the ref of an earlier join are dropped. Pushes wait in `pushBuffer` while it is not joined.
 
-import { CHANNEL_EVENTS, CHANNEL_STATES, closure } from "./constants.js"
+import { closure } from "./constants.js"
 import Emitter from "./emitter.js"
 import Push from "./push.js"
-import Stream from "./stream.js"
 import Timer from "./timer.js"
-
-const MAX_UNREAD = 1000 // messages of one event that a `for await` has not read
 
 export default class Channel extends Emitter {
   /** Made by `socket.channel(topic, params)`; `params` may be a function, called at every join. */
   constructor(topic, params, socket) {
     super()
-    this.state = CHANNEL_STATES.closed
+    this.state = "closed"
     this.topic = topic
     this.params = closure(params || {})
     this.socket = socket
@@ -27,7 +24,7 @@ export default class Channel extends Emitter {
     this.bindingRef = 0
     this.timeout = socket.timeout
     this.joinedOnce = false
-    this.joinPush = new Push(this, CHANNEL_EVENTS.join, this.params, this.timeout)
+    this.joinPush = new Push(this, "phx_join", this.params, this.timeout)
     this.pushBuffer = []
     this.rejoinTimer = new Timer(() => {
       if (socket.isConnected()) this.rejoin()
@@ -46,7 +43,7 @@ export default class Channel extends Emitter {
   followJoin() {
     this.joinPush
       .receive("ok", () => {
-        this.state = CHANNEL_STATES.joined
+        this.state = "joined"
         this.rejoinTimer.reset()
         const pushes = this.pushBuffer
         this.pushBuffer = []
@@ -55,7 +52,7 @@ export default class Channel extends Emitter {
       .receive("error", () => this.failed())
       .receive("timeout", () => {
         this.log(() => `timeout ${this.topic} (${this.joinRef()})`, this.joinPush.timeout)
-        new Push(this, CHANNEL_EVENTS.leave, closure({}), this.timeout).send()
+        new Push(this, "phx_leave", closure({}), this.timeout).send()
         this.joinPush.reset()
         this.failed()
       })
@@ -65,7 +62,7 @@ export default class Channel extends Emitter {
     this.onClose(() => {
       this.rejoinTimer.reset()
       this.log(() => `close ${this.topic} ${this.joinRef()}`)
-      this.state = CHANNEL_STATES.closed
+      this.state = "closed"
       this.socket.remove(this)
     })
     this.onError((reason) => {
@@ -73,20 +70,18 @@ export default class Channel extends Emitter {
       if (this.isJoining()) this.joinPush.reset() // a late reply is not for the next join
       this.failed()
     })
-    this.on(CHANNEL_EVENTS.reply, (payload, ref) => this.trigger(this.replyEventName(ref), payload))
+    this.on("phx_reply", (payload, ref) => this.trigger(this.replyEventName(ref), payload))
   }
 
   failed() {
-    this.state = CHANNEL_STATES.errored
+    this.state = "errored"
     if (this.socket.isConnected()) this.rejoinTimer.scheduleTimeout()
   }
 
   /** Join, once; afterwards the channel joins again by itself. Await it, or `receive`. */
   join(timeout = this.timeout) {
     if (this.joinedOnce) {
-      throw new Error(
-        `tried to join multiple times: '${this.topic}' joins again by itself, and a new join needs a new channel`,
-      )
+      throw new Error("tried to join multiple times: a channel joins again by itself")
     }
     this.timeout = timeout
     this.joinedOnce = true
@@ -98,12 +93,12 @@ export default class Channel extends Emitter {
   leave(timeout = this.timeout) {
     this.rejoinTimer.reset()
     this.joinPush.cancelTimeout()
-    this.state = CHANNEL_STATES.leaving
+    this.state = "leaving"
     const close = () => {
       this.log(() => `leave ${this.topic}`)
-      this.trigger(CHANNEL_EVENTS.close, "leave")
+      this.trigger("phx_close", "leave")
     }
-    const push = new Push(this, CHANNEL_EVENTS.leave, closure({}), timeout)
+    const push = new Push(this, "phx_leave", closure({}), timeout)
     push.receive("ok", close).receive("timeout", close)
     push.send()
     if (!this.canPush()) push.trigger("ok", {})
@@ -141,24 +136,11 @@ export default class Channel extends Emitter {
   }
 
   onClose(callback) {
-    return this.on(CHANNEL_EVENTS.close, callback)
+    return this.on("phx_close", callback)
   }
 
   onError(callback) {
-    return this.on(CHANNEL_EVENTS.error, (reason) => callback(reason))
-  }
-
-  /** The payloads of an event for a `for await`, which ends when the channel closes. */
-  messages(event, { limit = MAX_UNREAD } = {}) {
-    const stream = new Stream(limit, (stream) => {
-      const refs = [
-        [event, this.on(event, (payload) => stream.add(payload))],
-        [CHANNEL_EVENTS.close, this.onClose(() => stream.end())],
-      ]
-      return () => refs.forEach(([name, ref]) => this.off(name, ref))
-    })
-    if (this.joinedOnce && this.isClosed()) stream.end()
-    return stream
+    return this.on("phx_error", (reason) => callback(reason))
   }
 
   /** Override it to see, and change, every payload first. It has to return the payload. */
@@ -184,7 +166,7 @@ export default class Channel extends Emitter {
   rejoin(timeout = this.timeout) {
     if (this.isLeaving()) return
     this.socket.leaveOpenTopic(this.topic)
-    this.state = CHANNEL_STATES.joining
+    this.state = "joining"
     this.joinPush.resend(timeout)
   }
 
@@ -208,23 +190,28 @@ export default class Channel extends Emitter {
     return `chan_reply_${ref}`
   }
 
+  /** Whether the server has it, or is asked to. */
+  isOpen() {
+    return this.isJoined() || this.isJoining()
+  }
+
   isClosed() {
-    return this.state === CHANNEL_STATES.closed
+    return this.state === "closed"
   }
 
   isErrored() {
-    return this.state === CHANNEL_STATES.errored
+    return this.state === "errored"
   }
 
   isJoined() {
-    return this.state === CHANNEL_STATES.joined
+    return this.state === "joined"
   }
 
   isJoining() {
-    return this.state === CHANNEL_STATES.joining
+    return this.state === "joining"
   }
 
   isLeaving() {
-    return this.state === CHANNEL_STATES.leaving
+    return this.state === "leaving"
   }
 }

@@ -2,22 +2,10 @@
 
 export const DEFAULT_VSN = "2.0.0"
 export const DEFAULT_TIMEOUT = 10_000 // milliseconds until a push is given up
-export const SOCKET_STATES = { connecting: 0, open: 1, closing: 2, closed: 3 } // as of WebSocket
-export const CHANNEL_STATES = {
-  closed: "closed",
-  errored: "errored",
-  joined: "joined",
-  joining: "joining",
-  leaving: "leaving",
-}
-export const CHANNEL_EVENTS = {
-  close: "phx_close",
-  error: "phx_error",
-  join: "phx_join",
-  reply: "phx_reply",
-  leave: "phx_leave",
-}
-export const TRANSPORTS = { longpoll: "longpoll", websocket: "websocket" }
+export const CONNECTING = 0 // the states of a WebSocket
+export const OPEN = 1
+export const CLOSING = 2
+export const CLOSED = 3
 export const MAX_LONGPOLL_BATCH_SIZE = 100 // lines; servers ignore what is past them
 export const WS_CLOSE_NORMAL = 1000
 export const AUTH_TOKEN_PREFIX = "base64url.bearer.phx."
@@ -27,3 +15,9 @@ export const closure = (value) => (typeof value === "function" ? value : () => v
 
 /** Whether a value is an ArrayBuffer, be it one of another window. */
 export const isBuffer = (value) => Object.prototype.toString.call(value) === "[object ArrayBuffer]"
+
+/** The bytes of an ArrayBuffer or of a view of one. */
+export const bytesOf = (data) =>
+  ArrayBuffer.isView(data)
+    ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    : new Uint8Array(data)

@@ -32,6 +32,9 @@ export function tabId(storage = storageNamed("sessionStorage"), page = globalThi
   return tab
 }
 
+/** Both ids as params of a socket: `new Socket("/socket", { params: identity })`. */
+export const identity = () => ({ browser_id: browserId(), tab_id: tabId() })
+
 function storageNamed(name) {
   try {
     return globalThis[name]

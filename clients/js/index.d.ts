@@ -68,8 +68,6 @@ export interface SocketOptions {
   longpollerTimeout?: number
   /** A function is called at every connection. */
   params?: OrFunction<object>
-  /** Send `browser_id` and `tab_id` with the params. */
-  identify?: boolean
   /** A function is called at every connection. It may fetch; null or undefined means logged out. */
   authToken?: string | (() => string | null | undefined | Promise<string | null | undefined>)
   /** Whether a connection that ended, or was refused, means that the user has to log in again. */
@@ -187,8 +185,6 @@ export class Channel<S extends ChannelSpec = AnyChannel> extends Emitter<
   off(event: EventName<S>, ref?: number): void
   onClose(callback: (payload: any, ref?: string | null, joinRef?: string) => void): number
   onError(callback: (reason?: any) => void): number
-  /** For a `for await`, which ends when the channel closes. */
-  messages<N extends EventName<S>>(event: N, options?: { limit?: number }): Stream<EventPayload<S, N>>
   /** To be overridden; has to return the payload. */
   onMessage(event: string, payload: any, ref?: string | null, joinRef?: string): any
   canPush(): boolean
@@ -225,14 +221,6 @@ export class PushError<Failure = any> extends Error {
   /** The server's, or "timeout", or "closed". */
   readonly status: string
   readonly response: Failure
-}
-
-/** Values for one `for await`. */
-export interface Stream<T> extends AsyncIterableIterator<T> {
-  /** How many were dropped since they were not read in time. */
-  readonly dropped: number
-  /** Add nothing more; what is there is still read. */
-  end(): void
 }
 
 // Presence.
@@ -283,8 +271,6 @@ export class Presence<M = any, Extra = {}> extends Emitter<PresenceEvents<M, Ext
   onCount(callback: (counts: Counts) => void): void
   list(): Entry<M, Extra>[]
   list<T>(by: (key: string, entry: Entry<M, Extra>) => T): T[]
-  lists(): Stream<Entry<M, Extra>[]>
-  lists<T>(by: (key: string, entry: Entry<M, Extra>) => T): Stream<T[]>
   count(): Counts
   inPendingSyncState(): boolean
   static syncState<M = any, Extra = {}>(
@@ -305,6 +291,30 @@ export class Presence<M = any, Extra = {}> extends Emitter<PresenceEvents<M, Ext
     chooser: (key: string, entry: Entry<M, Extra>) => T,
   ): T[]
 }
+
+// What a `for await` reads.
+
+/** Ends when the channel closes. */
+export interface Stream<T> extends AsyncIterableIterator<T> {
+  /** How many were dropped since they were not read in time. */
+  readonly dropped: number
+  /** Add nothing more; what is there is still read. */
+  end(): void
+}
+
+/** The payloads of an event; of those that nobody has read yet, the newest `limit`, 1,000. */
+export function messages<S extends ChannelSpec, N extends EventName<S>>(
+  channel: Channel<S>,
+  event: N,
+  options?: { limit?: number },
+): Stream<EventPayload<S, N>>
+
+/** The list after each change; whoever reads slowly gets the newest one. */
+export function lists<M, Extra>(presence: Presence<M, Extra>): Stream<Entry<M, Extra>[]>
+export function lists<M, Extra, T>(
+  presence: Presence<M, Extra>,
+  by: (key: string, entry: Entry<M, Extra>) => T,
+): Stream<T[]>
 
 // The rest.
 
@@ -350,5 +360,7 @@ export class Activity extends Emitter<{ change: ActivityState }> {
 
 /** The id of this browser, kept in `localStorage`. */
 export function browserId(storage?: Storage): string
+/** Both ids as params: `new Socket("/socket", { params: identity })`. */
+export function identity(): { browser_id: string; tab_id: string }
 /** The id of this tab, the same after a reload, another one in a copy of the tab. */
 export function tabId(storage?: Storage): string

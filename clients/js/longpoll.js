@@ -6,7 +6,14 @@
 // the socket then makes a new transport.
 
 import Ajax from "./ajax.js"
-import { AUTH_TOKEN_PREFIX, MAX_LONGPOLL_BATCH_SIZE, SOCKET_STATES, TRANSPORTS } from "./constants.js"
+import {
+  AUTH_TOKEN_PREFIX,
+  bytesOf,
+  CLOSED,
+  CONNECTING,
+  MAX_LONGPOLL_BATCH_SIZE,
+  OPEN,
+} from "./constants.js"
 
 const NDJSON = { "Content-Type": "application/x-ndjson" }
 
@@ -15,7 +22,6 @@ export default class LongPoll {
     if (protocols?.length === 2 && protocols[1].startsWith(AUTH_TOKEN_PREFIX)) {
       this.authToken = atob(protocols[1].slice(AUTH_TOKEN_PREFIX.length))
     }
-    this.endPoint = null
     this.token = null
     this.skipHeartbeat = true // each poll is a sign of life
     this.reqs = new Set()
@@ -25,19 +31,16 @@ export default class LongPoll {
     this.currentBatch = null
     this.currentBatchTimer = null
     this.batchBuffer = []
-    this.onopen = () => {}
-    this.onerror = () => {}
-    this.onmessage = () => {}
-    this.onclose = () => {}
+    this.onopen = this.onerror = this.onmessage = this.onclose = () => {}
     this.pollEndpoint = this.normalizeEndpoint(endPoint)
-    this.readyState = SOCKET_STATES.connecting
+    this.readyState = CONNECTING
     setTimeout(() => this.poll(), 0) // once the socket has set its handlers and the timeout
   }
 
   normalizeEndpoint(endPoint) {
     return endPoint
       .replace(/^ws(s?):\/\//, "http$1://")
-      .replace(new RegExp(`(.*)/${TRANSPORTS.websocket}`), `$1/${TRANSPORTS.longpoll}`)
+      .replace(/(.*)\/websocket/, "$1/longpoll")
   }
 
   endpointURL() {
@@ -45,7 +48,7 @@ export default class LongPoll {
   }
 
   isActive() {
-    return this.readyState === SOCKET_STATES.open || this.readyState === SOCKET_STATES.connecting
+    return this.readyState === OPEN || this.readyState === CONNECTING
   }
 
   poll() {
@@ -69,7 +72,7 @@ export default class LongPoll {
       case 204:
         return this.poll()
       case 410:
-        this.readyState = SOCKET_STATES.open
+        this.readyState = OPEN
         this.onopen({})
         return this.poll()
       case 403:
@@ -127,10 +130,10 @@ export default class LongPoll {
     })
   }
 
-  /** Send last messages while the page closes; nobody waits for an answer. */
-  goodbye(bodies) {
+  /** Send what is not sent yet while the page closes; nobody waits for an answer. */
+  goodbye() {
     if (!this.token || !globalThis.fetch) return
-    const lines = [...(this.currentBatch || []), ...this.batchBuffer, ...bodies]
+    const lines = [...(this.currentBatch || []), ...this.batchBuffer]
     for (let start = 0; start < lines.length; start += MAX_LONGPOLL_BATCH_SIZE) {
       const body = lines.slice(start, start + MAX_LONGPOLL_BATCH_SIZE).join("\n")
       globalThis
@@ -149,12 +152,12 @@ export default class LongPoll {
     if (!this.isActive()) return
     const stops = this.stops + 1
     this.close(code, reason, wasClean)
-    if (this.stops === stops) this.readyState = SOCKET_STATES.connecting
+    if (this.stops === stops) this.readyState = CONNECTING
   }
 
   close(code = 1000, reason = undefined, wasClean = true) {
     this.stop()
-    this.readyState = SOCKET_STATES.closed
+    this.readyState = CLOSED
     const event = { code, reason, wasClean }
     this.onclose(typeof CloseEvent === "undefined" ? event : new CloseEvent("close", event))
   }
@@ -200,10 +203,7 @@ export default class LongPoll {
 }
 
 function toBase64(body) {
-  const bytes = ArrayBuffer.isView(body)
-    ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
-    : new Uint8Array(body)
   let text = ""
-  for (const byte of bytes) text += String.fromCharCode(byte)
+  for (const byte of bytesOf(body)) text += String.fromCharCode(byte)
   return btoa(text)
 }

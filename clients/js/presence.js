@@ -10,7 +10,6 @@
 // that are indexed by keys have no prototype: any text is a key, `__proto__` too.
 
 import Emitter from "./emitter.js"
-import Stream from "./stream.js"
 
 const MANY = 8 // refs, from which on a Set is faster than a search
 
@@ -74,20 +73,6 @@ export default class Presence extends Emitter {
     return this.counted !== null
   }
 
-  /** The list after each change, for a `for await`; whoever is slow gets the newest one. */
-  lists(by) {
-    return new Stream(1, (stream) => {
-      const add = () => stream.add(this.list(by))
-      const end = () => stream.end()
-      this.addEventListener("sync", add)
-      const ref = this.channel.onClose(end)
-      return () => {
-        this.removeEventListener("sync", add)
-        this.channel.off("phx_close", ref)
-      }
-    })
-  }
-
   inPendingSyncState() {
     return !this.joinRef || this.joinRef !== this.channel.joinRef()
   }
@@ -124,20 +109,12 @@ export default class Presence extends Emitter {
 
   apply(diff) {
     const { onJoin, onLeave } = this.caller
+    const tell = (type, callback, name) => (key, current, changed) => {
+      callback(key, current, changed)
+      if (this.target) this.emit(type, { key, current, [name]: changed })
+    }
     this.state = withoutPrototype(this.state)
-    merge(
-      this.state,
-      diff,
-      (key, current, joined) => {
-        onJoin(key, current, joined)
-        if (this.target) this.emit("join", { key, current, joined })
-      },
-      (key, current, left) => {
-        onLeave(key, current, left)
-        if (this.target) this.emit("leave", { key, current, left })
-      },
-      this.tally,
-    )
+    merge(this.state, diff, tell("join", onJoin, "joined"), tell("leave", onLeave, "left"), this.tally)
   }
 
   synced() {

@@ -1,5 +1,3 @@
-import { CHANNEL_STATES } from "./constants.js"
-
 /**
  * Why a push that was awaited has failed.
  *
@@ -7,14 +5,9 @@ import { CHANNEL_STATES } from "./constants.js"
  */
 export class PushError extends Error {
   constructor(push, status, response) {
-    const reason = response?.reason ?? response
-    const because = typeof reason === "string" ? `: ${reason}` : ""
-    super(`${push.event} to ${push.channel.topic} got "${status}"${because}`)
-    this.name = "PushError"
-    this.topic = push.channel.topic
-    this.event = push.event
-    this.status = status
-    this.response = response
+    const { event, channel: { topic } } = push
+    super(`${event} to ${topic}: ${response?.reason ?? status}`)
+    Object.assign(this, { name: "PushError", topic, event, status, response })
   }
 }
 
@@ -86,16 +79,15 @@ export default class Push {
   settled() {
     return new Promise((resolve, reject) => {
       const { channel } = this
-      const fail = (status, response) => reject(new PushError(this, status, response))
+      const close = () => this.settle({ status: "closed" })
+      const ref = channel.onClose(close)
       this.settle = ({ status, response }) => {
-        this.settle = null
-        channel.off("phx_close", closed)
+        channel.off("phx_close", ref)
         if (status === "ok") resolve(response)
-        else fail(status, response)
+        else reject(new PushError(this, status, response))
       }
-      const closed = channel.on("phx_close", () => this.settle?.({ status: "closed" }))
       if (this.receivedResp) this.settle(this.receivedResp)
-      else if (channel.state === CHANNEL_STATES.closed) this.settle({ status: "closed" })
+      else if (channel.isClosed()) close()
     })
   }
 

@@ -4,7 +4,7 @@
 // each, then the fields, then the payload. A push from a client has all four fields; one from the
 // server has no ref, and a reply has its status in place of the event.
 
-import { CHANNEL_EVENTS, isBuffer } from "./constants.js"
+import { bytesOf, isBuffer } from "./constants.js"
 
 const MAX_FIELD_SIZE = 255 // bytes, since a size is one byte
 
@@ -16,8 +16,6 @@ const FIELDS = [
 ]
 
 export default {
-  KINDS: { push: 0, reply: 1, broadcast: 2 },
-
   /** Call back with the message as it is sent: text, or an ArrayBuffer. */
   encode(message, callback) {
     const { join_ref, ref, topic, event, payload } = message
@@ -33,45 +31,35 @@ export default {
   },
 }
 
-function encodeBinary(message) {
+function encodeBinary({ payload, ...message }) {
   const encoder = new TextEncoder()
-  const fields = ["join_ref", "ref", "topic", "event"].map((name) => {
+  const sizes = [0]
+  const header = ["join_ref", "ref", "topic", "event"].flatMap((name) => {
     const bytes = encoder.encode(message[name] ?? "")
     if (bytes.length > MAX_FIELD_SIZE) {
-      throw new Error(
-        `unable to convert ${name} to binary: it has ${bytes.length} bytes, at most ${MAX_FIELD_SIZE} fit`,
-      )
+      throw new Error(`unable to convert ${name} to binary: ${bytes.length} bytes, at most 255 fit`)
     }
-    return bytes
+    sizes.push(bytes.length)
+    return [...bytes]
   })
-  const { payload } = message
-  const data = isBuffer(payload)
-    ? new Uint8Array(payload)
-    : new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
-  const parts = [[0, ...fields.map((bytes) => bytes.length)], ...fields, data]
-  const frame = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
-  let offset = 0
-  for (const part of parts) {
-    frame.set(part, offset)
-    offset += part.length
-  }
+  const data = bytesOf(payload)
+  const frame = new Uint8Array(sizes.length + header.length + data.length)
+  frame.set(sizes.concat(header))
+  frame.set(data, sizes.length + header.length)
   return frame.buffer
 }
 
 function decodeBinary(buffer) {
   const bytes = new Uint8Array(buffer)
   const names = FIELDS[bytes[0]]
-  if (!names) throw new Error(`a binary message of kind ${bytes[0]} came, and only 0 to 2 are known`)
-  const decoder = new TextDecoder()
-  const found = {}
+  if (!names) throw new Error(`unknown kind of binary message: ${bytes[0]}`)
   let offset = 1 + names.length
+  const message = { join_ref: null, ref: null, event: "phx_reply" }
   names.forEach((name, index) => {
-    const end = offset + bytes[1 + index]
-    found[name] = decoder.decode(bytes.subarray(offset, end))
-    offset = end
+    const field = bytes.subarray(offset, (offset += bytes[1 + index]))
+    message[name] = new TextDecoder().decode(field)
   })
-  const { join_ref = null, ref = null, topic, event = CHANNEL_EVENTS.reply, status } = found
+  const { status, ...rest } = message
   const data = buffer.slice(offset)
-  const payload = status === undefined ? data : { status, response: data }
-  return { join_ref, ref, topic, event, payload }
+  return { ...rest, payload: names.includes("status") ? { status, response: data } : data }
 }

@@ -17,16 +17,14 @@ import Ajax from "./ajax.js"
 import Channel from "./channel.js"
 import {
   AUTH_TOKEN_PREFIX,
-  CHANNEL_EVENTS,
+  CLOSED,
+  CLOSING,
   closure,
   DEFAULT_TIMEOUT,
   DEFAULT_VSN,
-  SOCKET_STATES,
-  TRANSPORTS,
   WS_CLOSE_NORMAL,
 } from "./constants.js"
 import Emitter from "./emitter.js"
-import { browserId, tabId } from "./ids.js"
 import { followPage } from "./lifecycle.js"
 import LongPoll from "./longpoll.js"
 import Serializer from "./serializer.js"
@@ -35,7 +33,7 @@ import Timer from "./timer.js"
 const RECONNECT_AFTER_MS = [10, 50, 100, 150, 200, 250, 500, 1000, 2000]
 const REJOIN_AFTER_MS = [1000, 2000, 5000]
 const LOGGED_OUT_CODES = [4401, 4403] // as HTTP's 401 and 403, among the codes for private use
-const STATE_NAMES = Object.keys(SOCKET_STATES)
+const STATE_NAMES = ["connecting", "open", "closing", "closed"]
 const WAKE_MS = 5000 // for the first answer after the machine slept
 const LOOKS = 5 // at a connection that is closing, each 150 ms later than the one before
 
@@ -57,9 +55,7 @@ export default class Socket extends Emitter {
     this.loggedOut = false
     this.lastSeen = 0 // when a message came last, in ms of the clock
 
-    this.fallbackRef = null
-    this.fallbackErrorRef = null
-    this.fallbackTimer = null
+    this.fallbackRef = this.fallbackErrorRef = this.fallbackTimer = null
     this.primaryPassedHealthCheck = false
     this.longPollFallbackMs = opts.longPollFallbackMs
 
@@ -73,16 +69,13 @@ export default class Socket extends Emitter {
     this.timeout = opts.timeout || DEFAULT_TIMEOUT
     this.longpollerTimeout = opts.longpollerTimeout || 20_000
     this.heartbeatIntervalMs = opts.heartbeatIntervalMs || 30_000
-    this.heartbeatTimer = null
-    this.heartbeatTimeoutTimer = null
-    this.pendingHeartbeatRef = null
+    this.heartbeatTimer = this.heartbeatTimeoutTimer = this.pendingHeartbeatRef = null
     this.binaryType = opts.binaryType || "arraybuffer"
     this.vsn = opts.vsn || DEFAULT_VSN
     this.params = closure(opts.params || {})
-    this.identify = opts.identify || false
     this.authToken = opts.authToken && closure(opts.authToken)
     this.isLogout = opts.isLogout || (({ code }) => LOGGED_OUT_CODES.includes(code))
-    this.endPoint = `${endPoint}/${TRANSPORTS.websocket}`
+    this.endPoint = `${endPoint}/websocket`
     this.sessionStore = opts.sessionStorage || stored("sessionStorage")
     this.logger = opts.logger || (opts.debug && printed) || null
 
@@ -111,7 +104,7 @@ export default class Socket extends Emitter {
   /** Connect, unless it is connected or on the way to it. */
   connect(params) {
     if (params) {
-      console.log("passing params to connect is deprecated. Pass them to the Socket's constructor")
+      console.log("passing params to connect is deprecated: pass them to Socket")
       this.params = closure(params)
     }
     if (this.conn && !this.disconnecting) return
@@ -188,7 +181,7 @@ export default class Socket extends Emitter {
     token.then(
       (value) => isCurrent() && this.openTransport(value),
       (error) => {
-        this.log("transport", "no token", error)
+        this.log("transport", "token failed", error)
         if (isCurrent()) this.reconnectTimer.scheduleTimeout()
       },
     )
@@ -235,12 +228,12 @@ export default class Socket extends Emitter {
     const { conn } = this
     if (!conn) return callback?.()
     waitUntil(
-      () => !conn.bufferedAmount,
+      () => !conn.bufferedAmount || conn.readyState >= CLOSING,
       () => {
         if (code) conn.close(code, reason || "")
         else conn.close()
         waitUntil(
-          () => conn.readyState === SOCKET_STATES.closed,
+          () => conn.readyState === CLOSED,
           () => {
             if (this.conn === conn) this.drop(conn)
             callback?.()
@@ -261,19 +254,13 @@ export default class Socket extends Emitter {
   /** Leave all channels over a transport that ends without the server noticing. */
   sayGoodbye() {
     if (!this.conn.goodbye || !this.isConnected()) return
-    const leaves = []
     for (const channel of this.channels) {
-      if (!channel.isJoined() && !channel.isJoining()) continue
-      const message = {
-        topic: channel.topic,
-        event: CHANNEL_EVENTS.leave,
-        payload: {},
-        ref: this.makeRef(),
-        join_ref: channel.joinRef(),
-      }
-      this.encode(message, (encoded) => leaves.push(encoded))
+      if (!channel.isOpen()) continue
+      const { topic } = channel
+      const join_ref = channel.joinRef()
+      this.push({ topic, event: "phx_leave", payload: {}, ref: this.makeRef(), join_ref })
     }
-    this.conn.goodbye(leaves)
+    this.conn.goodbye()
   }
 
   // The fallback to long-poll.
@@ -343,10 +330,7 @@ export default class Socket extends Emitter {
   }
 
   endPointURL() {
-    const params = this.identify
-      ? { browser_id: browserId(), tab_id: tabId(), ...this.params() }
-      : this.params()
-    const url = Ajax.appendParams(Ajax.appendParams(this.endPoint, params), { vsn: this.vsn })
+    const url = Ajax.appendParams(Ajax.appendParams(this.endPoint, this.params()), { vsn: this.vsn })
     if (url[0] !== "/") return url
     if (url[1] === "/") return `${this.protocol()}:${url}`
     return `${this.protocol()}://${location.host}${url}`
@@ -366,8 +350,7 @@ export default class Socket extends Emitter {
     this.flushSendBuffer()
     this.reconnectTimer.reset()
     this.resetHeartbeat()
-    for (const [, callback] of [...this.stateChangeCallbacks.open]) callback()
-    this.emit("open")
+    this.tell("open")
   }
 
   onConnClose(event) {
@@ -379,8 +362,7 @@ export default class Socket extends Emitter {
     this.clearHeartbeats()
     // What was called back may have connected or disconnected: that counts, then.
     if (clock === this.connectClock && !this.closeWasClean) this.decideAfter(event)
-    for (const [, callback] of [...this.stateChangeCallbacks.close]) callback(event)
-    this.emit("close", event)
+    this.tell("close", event)
   }
 
   /** Reconnect after a close that nobody here wanted, or not. */
@@ -400,10 +382,7 @@ export default class Socket extends Emitter {
   onConnError(error) {
     if (this.hasLogger()) this.log("transport", "error", error)
     const { transport, establishedConnections } = this
-    for (const [, callback] of [...this.stateChangeCallbacks.error]) {
-      callback(error, transport, establishedConnections)
-    }
-    this.emit("error", error)
+    this.tell("error", error, transport, establishedConnections)
     if (transport === this.transport || establishedConnections > 0) {
       this.triggerChanError("connection_error")
     }
@@ -416,9 +395,7 @@ export default class Socket extends Emitter {
       if (conn !== this.conn) return // decoded too late
       const { topic, event, payload, ref, join_ref } = message
       if (ref && ref === this.pendingHeartbeatRef) {
-        this.clearHeartbeats()
-        this.pendingHeartbeatRef = null
-        this.heartbeatTimer = setTimeout(() => this.sendHeartbeat(), this.heartbeatIntervalMs)
+        this.resetHeartbeat()
       }
       if (this.hasLogger()) {
         this.log("receive", `${payload?.status || ""} ${topic} ${event} ${ref ? `(${ref})` : ""}`, payload)
@@ -428,16 +405,14 @@ export default class Socket extends Emitter {
           channel.trigger(event, payload, ref, join_ref)
         }
       }
-      for (const [, callback] of this.stateChangeCallbacks.message) callback(message)
-      this.emit("message", message)
+      this.tell("message", message)
     })
   }
 
   /** Tell the channels that do not know it yet that their connection is gone. */
   triggerChanError(reason) {
     for (const channel of [...this.channels]) {
-      if (channel.isErrored() || channel.isLeaving() || channel.isClosed()) continue
-      channel.trigger(CHANNEL_EVENTS.error, { source: "transport", reason })
+      if (channel.isOpen()) channel.trigger("phx_error", { source: "transport", reason })
     }
   }
 
@@ -516,9 +491,7 @@ export default class Socket extends Emitter {
   }
 
   leaveOpenTopic(topic) {
-    const open = this.channels.find(
-      (channel) => channel.topic === topic && (channel.isJoined() || channel.isJoining()),
-    )
+    const open = this.channels.find((channel) => channel.topic === topic && channel.isOpen())
     if (!open) return
     this.log("transport", `leaving duplicate topic "${topic}"`)
     open.leave()
@@ -579,6 +552,11 @@ export default class Socket extends Emitter {
     const ref = this.makeRef()
     this.stateChangeCallbacks[kind].push([ref, callback])
     return ref
+  }
+
+  tell(kind, ...args) {
+    for (const [, callback] of [...this.stateChangeCallbacks[kind]]) callback(...args)
+    this.emit(kind, args[0])
   }
 
   /** End what `onOpen`, `onClose`, `onError` and `onMessage` have returned the refs of. */

@@ -1,20 +1,43 @@
+// Channels and presences as what a `for await` reads.
+
+const MAX_UNREAD = 1000 // messages that nobody has read yet
+
+/** The payloads of an event, until the channel closes. */
+export function messages(channel, event, { limit = MAX_UNREAD } = {}) {
+  return new Stream(channel, limit, (add) => {
+    const ref = channel.on(event, add)
+    return () => channel.off(event, ref)
+  })
+}
+
+/** The list of a presence after each change, until its channel closes; slow readers skip some. */
+export function lists(presence, by) {
+  return new Stream(presence.channel, 1, (add) => {
+    const listener = () => add(presence.list(by))
+    presence.addEventListener("sync", listener)
+    return () => presence.removeEventListener("sync", listener)
+  })
+}
+
 /**
  * Values for one `for await`, in the order in which they came.
  *
  * Of what nobody has read yet, the newest `limit` are kept; `dropped` counts the others.
  */
-export default class Stream {
-  /**
-   * @param {number} limit
-   * @param {(stream: Stream) => () => void} start begins to `add`, and returns what stops it
-   */
-  constructor(limit, start) {
+class Stream {
+  constructor(channel, limit, start) {
     this.limit = limit
     this.dropped = 0
     this.ended = false
     this.values = []
     this.readers = []
-    this.stop = start(this)
+    const ref = channel.onClose(() => this.end())
+    const stop = start((value) => this.add(value))
+    this.stop = () => {
+      channel.off("phx_close", ref)
+      stop()
+    }
+    if (channel.joinedOnce && channel.isClosed()) this.end()
   }
 
   add(value) {
@@ -31,7 +54,7 @@ export default class Stream {
   end() {
     if (this.ended) return
     this.ended = true
-    this.stop?.()
+    this.stop()
     for (const resolve of this.readers) resolve({ value: undefined, done: true })
   }
 

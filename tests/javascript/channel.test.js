@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { PushError, Socket } from "./client.js"
+import { messages, PushError, Socket } from "./client.js"
 import { FakeWebSocket, fakeWorld, joined, noted, opened, settled } from "./fakes.js"
 
 const world = fakeWorld()
@@ -437,7 +437,7 @@ test("a push that fails is an error with what the server said", async () => {
   const error = await push
 
   assert.ok(error instanceof PushError)
-  assert.equal(error.message, 'shout to room:1 got "error": say something')
+  assert.equal(error.message, "shout to room:1: say something")
   assert.deepEqual([error.status, error.response], ["error", { reason: "say something" }])
 })
 
@@ -497,12 +497,12 @@ test("a for await reads every message, until the channel closes", async () => {
   const { conn, channel } = fresh()
   channel.join()
   conn.replies()
-  const messages = channel.messages("shout")
+  const stream = messages(channel, "shout")
   conn.receives(null, null, "room:1", "shout", { n: 1 })
   conn.receives(null, null, "room:1", "shout", { n: 2 })
   const read = []
   const reading = (async () => {
-    for await (const { n } of messages) read.push(n)
+    for await (const { n } of stream) read.push(n)
   })()
   await settled()
   conn.receives(null, null, "room:1", "shout", { n: 3 })
@@ -510,7 +510,7 @@ test("a for await reads every message, until the channel closes", async () => {
   await reading
 
   assert.deepEqual(read, [1, 2, 3])
-  assert.equal((await channel.messages("shout").next()).done, true)
+  assert.equal((await messages(channel, "shout").next()).done, true)
 })
 
 test("who reads slowly gets the newest, and a count of what was dropped", async () => {
@@ -518,20 +518,20 @@ test("who reads slowly gets the newest, and a count of what was dropped", async 
   joined(channel.socket, "room:2")
   channel.join()
   conn.replies()
-  const messages = channel.messages("shout", { limit: 2 })
+  const stream = messages(channel, "shout", { limit: 2 })
   for (const n of [1, 2, 3, 4]) conn.receives(null, null, "room:1", "shout", { n })
 
-  assert.equal(messages.dropped, 2)
-  assert.deepEqual((await messages.next()).value, { n: 3 })
+  assert.equal(stream.dropped, 2)
+  assert.deepEqual((await stream.next()).value, { n: 3 })
 })
 
 test("who breaks out of a for await is bound to nothing any more", async () => {
   const { channel } = fresh()
   channel.join()
   const before = channel.bindings.length
-  const messages = channel.messages("shout")
+  const stream = messages(channel, "shout")
   channel.trigger("shout", {})
-  for await (const _ of messages) break
+  for await (const _ of stream) break
 
   assert.equal(channel.bindings.length, before)
 })

@@ -2,10 +2,11 @@
 
 const folder = process.env.CLIENT ?? new URL("../../clients/js", import.meta.url).pathname
 
-export const { Activity, browserId, Channel, LongPoll, Presence, Push, PushError, Serializer, Socket, tabId, Timer } =
-  await import(`${folder}/index.js`)
+export const {
+  Activity, browserId, Channel, identity, lists, LongPoll, messages, Presence, Push, PushError, Serializer, Socket,
+  tabId, Timer,
+} = await import(`${folder}/index.js`)
 export const { default: Ajax } = await import(`${folder}/ajax.js`)
-export const { default: Stream } = await import(`${folder}/stream.js`)
 
 /** A module of the client as a page has it that was just loaded. */
 export const reloaded = (name) => import(`${folder}/${name}?${Math.random()}`)

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { Activity, browserId, reloaded, Socket, tabId } from "./client.js"
+import { Activity, browserId, identity, reloaded, Socket, tabId } from "./client.js"
 import { FakePage, FakeStorage, fakeWorld, noted } from "./fakes.js"
 
 const world = fakeWorld()
@@ -39,14 +39,11 @@ test("a copy of a tab gets an id of its own, as it finds none in its copy of the
   assert.deepEqual(storage.values, {})
 })
 
-test("a socket that identifies sends both ids, unless the params have their own", () => {
-  const url = new URL(new Socket("ws://x/s", { identify: true, params: { a: 1 } }).endPointURL())
+test("a socket sends both ids with identity as its params", () => {
+  const url = new URL(new Socket("ws://x/s", { params: identity }).endPointURL())
+
   assert.ok(url.searchParams.get("browser_id"))
   assert.equal(url.searchParams.get("tab_id"), tabId())
-  assert.equal(url.searchParams.get("a"), "1")
-  const own = new Socket("ws://x/s", { identify: true, params: { browser_id: "b" } }).endPointURL()
-  assert.match(own, /browser_id=b&/)
-  assert.doesNotMatch(new Socket("ws://x/s").endPointURL(), /browser_id/)
 })
 
 test("who does nothing for a while is away, and back with the first sign", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { Presence, Socket } from "./client.js"
+import { lists, Presence, Socket } from "./client.js"
 import { FakeWebSocket, fakeWorld, joined, noted, opened, settled } from "./fakes.js"
 
 const world = fakeWorld()
@@ -412,13 +412,13 @@ test("a for await reads the list after each change; who is slow gets the newest"
   const conn = opened(socket)
   const channel = joined(socket)
   const presence = new Presence(channel)
-  const lists = presence.lists((key) => key)
+  const stream = lists(presence, (key) => key)
   const tell = (event, payload) => conn.receives(null, null, "room:1", event, payload)
   tell("presence_state", { u1: entry("1") })
   tell("presence_diff", { joins: { u2: entry("2") }, leaves: {} })
   const read = []
   const reading = (async () => {
-    for await (const people of lists) read.push(people.join())
+    for await (const people of stream) read.push(people.join())
   })()
   await settled()
   tell("presence_diff", { joins: { u3: entry("3") }, leaves: {} })

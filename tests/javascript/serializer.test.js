@@ -84,7 +84,7 @@ test("a binary broadcast is of no join, and answers nothing", () => {
 })
 
 test("a binary message of another kind is refused", () => {
-  assert.throws(() => decode(bytes([7, 0, 0])), /kind 7/)
+  assert.throws(() => decode(bytes([7, 0, 0])), /kind of binary message: 7/)
 })
 
 // HTTP.

@@ -329,6 +329,15 @@ test("a disconnect waits for what is being sent, 1.5 s at most", () => {
   assert.deepEqual(conn.closedWith, [])
 })
 
+test("what a closed connection had to send is not waited for", () => {
+  const socket = new Socket("/socket")
+  opened(socket).bufferedAmount = 1 // it never falls again
+  FakeWebSocket.last.closes()
+  world.clock.advance(10)
+
+  assert.equal(FakeWebSocket.all.length, 2)
+})
+
 test("what is being sent is looked at after 150, 300, 450 and 600 ms", () => {
   const socket = new Socket("/socket")
   const conn = opened(socket)

@@ -1,6 +1,6 @@
 // Each of these lines is refused.
 
-import { Presence, Socket } from "@roost/client"
+import { messages, Presence, Socket } from "@roost/client"
 
 interface Room {
   reply: { seat: number }
@@ -38,3 +38,5 @@ console.log((await channel.join()).place)
 new Socket("/socket", { heartbeatInterval: 1 })
 // @ts-expect-error: no such event of a socket
 socket.addEventListener("lougout", () => {})
+// @ts-expect-error: no such event
+messages(channel, "shuot")

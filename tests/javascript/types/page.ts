@@ -1,6 +1,6 @@
 // A page that says what goes over its channel, and what metas are like.
 
-import { Activity, browserId, Presence, PushError, Socket, tabId } from "@roost/client"
+import { Activity, identity, lists, messages, Presence, PushError, Socket } from "@roost/client"
 
 interface Room {
   reply: { seat: number }
@@ -26,9 +26,8 @@ const token: () => Promise<string | null> = async () => null
 const socket = new Socket("/socket", {
   authToken: token,
   jitter: 0.5,
-  identify: true,
   isLogout: async ({ code }) => code === 4401,
-  params: () => ({ browser: browserId(), tab: tabId() }),
+  params: () => ({ ...identity(), page: 1 }),
 })
 socket.addEventListener("logout", () => location.assign("/login"))
 socket.onClose(({ code, wasClean }) => console.log(code.toFixed(), wasClean))
@@ -67,5 +66,5 @@ try {
 }
 new Activity({ idleAfterMs: 60_000 }).onChange((status) => channel.push("status", { status }))
 
-for await (const { body } of channel.messages("shout", { limit: 10 })) console.log(body.length)
-for await (const people of presence.lists((key) => key)) console.log(people.join())
+for await (const { body } of messages(channel, "shout", { limit: 10 })) console.log(body.length)
+for await (const people of lists(presence, (key) => key)) console.log(people.join())
