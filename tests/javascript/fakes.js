@@ -45,6 +45,7 @@ export class Clock {
 /** A WebSocket whose server is the test. */
 export class FakeWebSocket {
   static all = []
+  static closesAfterMs = 0
 
   constructor(url, protocols) {
     Object.assign(this, { url, protocols, readyState: 0, sent: [], closedWith: null, bufferedAmount: 0 })
@@ -102,7 +103,8 @@ export class FakeWebSocket {
     this.closedWith = args
     if (this.readyState === 3) return
     this.readyState = 2
-    if (this.confirmsClose) setTimeout(() => this.closes(args[0] ?? 1005, args[1]), 0)
+    if (!this.confirmsClose) return
+    setTimeout(() => this.closes(args[0] ?? 1005, args[1]), FakeWebSocket.closesAfterMs)
   }
 }
 
@@ -215,6 +217,7 @@ export function fakeWorld() {
     globalThis.WebSocket = FakeWebSocket
     globalThis.XMLHttpRequest = FakeRequest
     FakeWebSocket.all = []
+    FakeWebSocket.closesAfterMs = 0
     FakeRequest.all = []
   })
   afterEach(() => {
