@@ -11,7 +11,11 @@ import * as phoenix from "../node_modules/phoenix/priv/static/phoenix.mjs"
 const count = Number(process.argv[2] ?? 10_000)
 const ROUNDS = 2_000
 
-const meta = (n, life) => ({ phx_ref: `F${life}oR${n}`, online_at: 1_767_225_600 + n, status: "online" })
+const meta = (n, life) => ({
+  phx_ref: `F${life}oR${n}`,
+  online_at: 1_767_225_600 + n,
+  status: "online",
+})
 const entry = (n, life = 0) => ({ metas: [meta(n, life)] })
 const list = (changed = 0) => {
   const state = {}
@@ -21,7 +25,11 @@ const list = (changed = 0) => {
 
 function fresh({ Presence }) {
   const callbacks = {}
-  const channel = { ref: 1, on: (event, callback) => (callbacks[event] = callback), joinRef: () => String(channel.ref) }
+  const channel = {
+    ref: 1,
+    on: (event, callback) => (callbacks[event] = callback),
+    joinRef: () => String(channel.ref),
+  }
   const presence = new Presence(channel)
   const tell = (event, text) => callbacks[event](JSON.parse(text))
   return { presence, channel, tell }
@@ -41,7 +49,10 @@ function measure(client) {
   const diffs = Array.from({ length: ROUNDS }, (_, round) => {
     const [n, life] = [round % count, Math.floor(round / count)]
     const key = `user-${n}`
-    return JSON.stringify({ joins: { [key]: entry(n, life + 1) }, leaves: { [key]: entry(n, life) } })
+    return JSON.stringify({
+      joins: { [key]: entry(n, life + 1) },
+      leaves: { [key]: entry(n, life) },
+    })
   })
   const parse = median(Array.from({ length: 9 }, () => timed(() => JSON.parse(first))))
   const lists = Array.from({ length: 9 }, () => {

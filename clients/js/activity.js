@@ -5,7 +5,8 @@ const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel", "scroll", "touc
 /**
  * Whether somebody is at this page: `state` is "active" or "away".
  *
- *     new Activity({ idleAfterMs: 60_000 }).onChange((status) => channel.push("status", { status }))
+ *     const activity = new Activity({ idleAfterMs: 60_000 })
+ *     activity.onChange((status) => channel.push("status", { status }))
  *
  * Away is who has done nothing for `idleAfterMs`, or has hidden the page for `hiddenAfterMs`.
  */
@@ -22,7 +23,8 @@ export default class Activity extends Emitter {
     this.timer = null
     this.saw = this.saw.bind(this)
     this.changed = this.changed.bind(this)
-    for (const sign of SIGNS) page?.addEventListener(sign, this.saw, { passive: true, capture: true })
+    for (const sign of SIGNS)
+      page?.addEventListener(sign, this.saw, { passive: true, capture: true })
     page?.addEventListener("visibilitychange", this.changed)
     this.changed()
   }

@@ -12,6 +12,8 @@ import Emitter from "./emitter.js"
 import Push from "./push.js"
 import Timer from "./timer.js"
 
+const SWEEP = 100 // waiting pushes, after each of which those that timed out are let go
+
 export default class Channel extends Emitter {
   /** Made by `socket.channel(topic, params)`; `params` may be a function, called at every join. */
   constructor(topic, params, socket) {
@@ -108,7 +110,9 @@ export default class Channel extends Emitter {
   /** Send an event. It waits for the join if need be, and times out all the same. */
   push(event, payload, timeout = this.timeout) {
     if (!this.joinedOnce) {
-      throw new Error(`tried to push '${event}' to '${this.topic}' before joining: call join() first`)
+      throw new Error(
+        `tried to push '${event}' to '${this.topic}' before joining: call join() first`,
+      )
     }
     const sent = payload || {}
     const push = new Push(this, event, () => sent, timeout)
@@ -116,7 +120,9 @@ export default class Channel extends Emitter {
       push.send()
     } else {
       push.startTimeout()
-      this.pushBuffer.push(push)
+      if (this.pushBuffer.push(push) % SWEEP === 0) {
+        this.pushBuffer = this.pushBuffer.filter((each) => !each.hasReceived("timeout"))
+      }
     }
     return push
   }

@@ -104,7 +104,10 @@ export class Socket extends Emitter<SocketEvents> {
   endPointURL(): string
   connectionState(): ConnectionState
   isConnected(): boolean
-  channel<S extends ChannelSpec = AnyChannel>(topic: string, params?: OrFunction<object>): Channel<S>
+  channel<S extends ChannelSpec = AnyChannel>(
+    topic: string,
+    params?: OrFunction<object>,
+  ): Channel<S>
   remove(channel: Channel<any>): void
   push(message: Message): void
   ping(callback: (rttMs: number) => void): boolean
@@ -154,7 +157,11 @@ interface AnyPush {
   reply: any
   error: any
 }
-type PayloadOf<P> = P extends { payload: infer T } ? T : P extends { payload?: infer T } ? T | undefined : undefined
+type PayloadOf<P> = P extends { payload: infer T }
+  ? T
+  : P extends { payload?: infer T }
+    ? T | undefined
+    : undefined
 type ReplyOf<P> = P extends { reply: infer T } ? T : any
 type ErrorOf<P> = P extends { error: infer T } ? T : any
 type PushArguments<T> = undefined extends T

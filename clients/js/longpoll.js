@@ -38,9 +38,7 @@ export default class LongPoll {
   }
 
   normalizeEndpoint(endPoint) {
-    return endPoint
-      .replace(/^ws(s?):\/\//, "http$1://")
-      .replace(/(.*)\/websocket/, "$1/longpoll")
+    return endPoint.replace(/^ws(s?):\/\//, "http$1://").replace(/(.*)\/websocket/, "$1/longpoll")
   }
 
   endpointURL() {
@@ -55,7 +53,8 @@ export default class LongPoll {
     if (!this.isActive()) return
     const headers = { Accept: "application/json" }
     if (this.authToken) headers["X-Phoenix-AuthToken"] = this.authToken
-    this.ajax("GET", headers, null, () => this.ontimeout(), (answer) => this.polled(answer))
+    const polled = (answer) => this.polled(answer)
+    this.ajax("GET", headers, null, () => this.ontimeout(), polled)
   }
 
   polled(answer) {
@@ -87,7 +86,7 @@ export default class LongPoll {
     }
   }
 
-  /** Deliver in a task of its own, as a WebSocket does: promises are settled between two messages. */
+  /** Deliver in a task of its own, as a WebSocket does: promises settle between two messages. */
   deliver(data) {
     const timer = setTimeout(() => {
       this.deliveries.delete(timer)
@@ -114,9 +113,9 @@ export default class LongPoll {
 
   batchSend(messages) {
     this.awaitingBatchAck = true
-    const batch = messages.slice(0, MAX_LONGPOLL_BATCH_SIZE)
+    const body = messages.slice(0, MAX_LONGPOLL_BATCH_SIZE).join("\n")
     const rest = messages.slice(MAX_LONGPOLL_BATCH_SIZE)
-    this.ajax("POST", NDJSON, batch.join("\n"), () => this.ontimeout(), (answer) => {
+    const posted = (answer) => {
       if (answer?.status !== 200) {
         this.awaitingBatchAck = false
         this.onerror(answer?.status)
@@ -127,7 +126,8 @@ export default class LongPoll {
       this.batchBuffer = []
       if (buffered.length) this.batchSend(buffered)
       else this.awaitingBatchAck = false
-    })
+    }
+    this.ajax("POST", NDJSON, body, () => this.ontimeout(), posted)
   }
 
   /** Send what is not sent yet while the page closes; nobody waits for an answer. */
@@ -136,9 +136,8 @@ export default class LongPoll {
     const lines = [...(this.currentBatch || []), ...this.batchBuffer]
     for (let start = 0; start < lines.length; start += MAX_LONGPOLL_BATCH_SIZE) {
       const body = lines.slice(start, start + MAX_LONGPOLL_BATCH_SIZE).join("\n")
-      globalThis
-        .fetch(this.endpointURL(), { method: "POST", headers: this.headers(NDJSON), body, keepalive: true })
-        .catch(() => {})
+      const request = { method: "POST", headers: this.headers(NDJSON), body, keepalive: true }
+      globalThis.fetch(this.endpointURL(), request).catch(() => {})
     }
   }
 

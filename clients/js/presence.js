@@ -1,5 +1,5 @@
-// The list of who is in a channel's topic, as the server tells it: whole (`presence_state`), then by
-// what changed (`presence_diff`).
+// The list of who is in a channel's topic, as the server tells it: whole (`presence_state`), then
+// by what changed (`presence_diff`).
 //
 // A list belongs to one join. Diffs that come after a join and before its list wait in
 // `pendingDiffs`, and those of an earlier join are dropped: those that came before the channel
@@ -20,7 +20,11 @@ export default class Presence extends Emitter {
    */
   constructor(channel, opts = {}) {
     super()
-    const { state, diff, count = "presence_count" } = opts.events || {
+    const {
+      state,
+      diff,
+      count = "presence_count",
+    } = opts.events || {
       state: "presence_state",
       diff: "presence_diff",
     }
@@ -114,7 +118,13 @@ export default class Presence extends Emitter {
       if (this.target) this.emit(type, { key, current, [name]: changed })
     }
     this.state = withoutPrototype(this.state)
-    merge(this.state, diff, tell("join", onJoin, "joined"), tell("leave", onLeave, "left"), this.tally)
+    merge(
+      this.state,
+      diff,
+      tell("join", onJoin, "joined"),
+      tell("leave", onLeave, "left"),
+      this.tally,
+    )
   }
 
   synced() {

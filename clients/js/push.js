@@ -5,7 +5,10 @@
  */
 export class PushError extends Error {
   constructor(push, status, response) {
-    const { event, channel: { topic } } = push
+    const {
+      event,
+      channel: { topic },
+    } = push
     super(`${event} to ${topic}: ${response?.reason ?? status}`)
     Object.assign(this, { name: "PushError", topic, event, status, response })
   }

@@ -44,6 +44,7 @@ export default class Socket extends Emitter {
     this.stateChangeCallbacks = { open: [], close: [], error: [], message: [] }
     this.channels = []
     this.sendBuffer = []
+    this.pings = []
     this.ref = 0
     this.conn = undefined
     this.opened = null // the conn whose open was told, and whose close was not
@@ -104,7 +105,7 @@ export default class Socket extends Emitter {
   /** Connect, unless it is connected or on the way to it. */
   connect(params) {
     if (params) {
-      console.log("passing params to connect is deprecated: pass them to Socket")
+      console.log("passing params to connect is deprecated")
       this.params = closure(params)
     }
     if (this.conn && !this.disconnecting) return
@@ -130,7 +131,7 @@ export default class Socket extends Emitter {
     )
   }
 
-  /** Close the connection at once, and use another class of transport from the next `connect` on. */
+  /** Close the connection at once; the next `connect` uses another class of transport. */
   replaceTransport(newTransport) {
     this.stopConnecting()
     const { conn } = this
@@ -181,7 +182,7 @@ export default class Socket extends Emitter {
     token.then(
       (value) => isCurrent() && this.openTransport(value),
       (error) => {
-        this.log("transport", "token failed", error)
+        this.log("transport", "failed", error)
         if (isCurrent()) this.reconnectTimer.scheduleTimeout()
       },
     )
@@ -330,7 +331,9 @@ export default class Socket extends Emitter {
   }
 
   endPointURL() {
-    const url = Ajax.appendParams(Ajax.appendParams(this.endPoint, this.params()), { vsn: this.vsn })
+    const url = Ajax.appendParams(Ajax.appendParams(this.endPoint, this.params()), {
+      vsn: this.vsn,
+    })
     if (url[0] !== "/") return url
     if (url[1] === "/") return `${this.protocol()}:${url}`
     return `${this.protocol()}://${location.host}${url}`
@@ -340,13 +343,17 @@ export default class Socket extends Emitter {
 
   onConnOpen() {
     if (this.hasLogger()) {
-      this.log("transport", `${this.transportName(this.transport)} connected to ${this.endPointURL()}`)
+      this.log(
+        "transport",
+        `${this.transportName(this.transport)} connected to ${this.endPointURL()}`,
+      )
     }
     this.opened = this.conn
     this.closeWasClean = false
     this.disconnecting = false
     this.establishedConnections++
     this.lastSeen = Date.now()
+    this.off(this.pings.splice(0)) // nobody will answer those of the connection before
     this.flushSendBuffer()
     this.reconnectTimer.reset()
     this.resetHeartbeat()
@@ -375,7 +382,7 @@ export default class Socket extends Emitter {
     const isUnchanged = () => clock === this.connectClock || !this.isConnected()
     answer.then(
       (isLogout) => isLogout === true && isUnchanged() && !this.closeWasClean && this.logOut(event),
-      (error) => this.log("transport", "isLogout failed", error),
+      (error) => this.log("transport", "failed", error),
     )
   }
 
@@ -398,7 +405,11 @@ export default class Socket extends Emitter {
         this.resetHeartbeat()
       }
       if (this.hasLogger()) {
-        this.log("receive", `${payload?.status || ""} ${topic} ${event} ${ref ? `(${ref})` : ""}`, payload)
+        this.log(
+          "receive",
+          `${payload?.status || ""} ${topic} ${event} ${ref ? `(${ref})` : ""}`,
+          payload,
+        )
       }
       for (const channel of this.channels) {
         if (channel.isMember(topic, event, payload, join_ref)) {
@@ -448,7 +459,7 @@ export default class Socket extends Emitter {
   heartbeatTimeout() {
     if (!this.pendingHeartbeatRef) return
     this.pendingHeartbeatRef = null
-    this.log("transport", "heartbeat timeout: reconnecting")
+    this.log("transport", "heartbeat timeout")
     const clock = this.connectClock
     this.triggerChanError("heartbeat_timeout")
     if (clock !== this.connectClock) return // what was called back has decided otherwise
@@ -471,8 +482,10 @@ export default class Socket extends Emitter {
     const listener = this.onMessage((message) => {
       if (message.ref !== ref) return
       this.off([listener])
+      this.pings.splice(this.pings.indexOf(listener), 1)
       callback(Date.now() - sentAt)
     })
+    this.pings.push(listener)
     return true
   }
 

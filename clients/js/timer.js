@@ -22,9 +22,12 @@ export default class Timer {
   /** Start to wait, in place of what is being waited for. */
   scheduleTimeout() {
     clearTimeout(this.timer)
-    this.timer = setTimeout(() => {
-      this.tries++
-      this.callback()
-    }, this.timerCalc(this.tries + 1))
+    this.timer = setTimeout(
+      () => {
+        this.tries++
+        this.callback()
+      },
+      this.timerCalc(this.tries + 1),
+    )
   }
 }

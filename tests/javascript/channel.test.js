@@ -4,7 +4,8 @@ import { messages, PushError, Socket } from "./client.js"
 import { FakeWebSocket, fakeWorld, joined, noted, opened, settled } from "./fakes.js"
 
 const world = fakeWorld()
-const sent = () => FakeWebSocket.last.messages.map(([joinRef, ref, , event]) => [joinRef, ref, event])
+const sent = () =>
+  FakeWebSocket.last.messages.map(([joinRef, ref, , event]) => [joinRef, ref, event])
 
 /** A socket that is connected, and a channel that nobody has joined yet. */
 function fresh(options) {
@@ -41,7 +42,10 @@ test("the first join of a fresh socket has ref 3", () => {
 test("a join is answered once, and its callbacks are called", () => {
   const { conn, channel } = fresh()
   const ok = noted()
-  channel.join().receive("ok", ok).receive("error", () => assert.fail())
+  channel
+    .join()
+    .receive("ok", ok)
+    .receive("error", () => assert.fail())
   conn.replies("ok", { one: "two" })
 
   assert.equal(channel.state, "joined")
@@ -118,9 +122,15 @@ test("each join has a new ref, and what is for an earlier one is dropped", () =>
   conn.receives(joinRef, null, "room:1", "shout", { n: 2 })
   conn.receives(null, null, "room:1", "shout", { n: 3 })
 
-  assert.deepEqual(seen.calls.map(([payload]) => payload.n), [2, 3])
+  assert.deepEqual(
+    seen.calls.map(([payload]) => payload.n),
+    [2, 3],
+  )
   assert.equal(channel.state, "joining")
-  assert.equal(logger.calls.filter(([, message]) => message === "dropping outdated message").length, 2)
+  assert.equal(
+    logger.calls.filter(([, message]) => message === "dropping outdated message").length,
+    2,
+  )
 })
 
 test("membership is of the topic, and of the join if one is named", () => {
@@ -157,7 +167,11 @@ test("a join that timed out offline is sent with its leave at the open, and join
   assert.equal(channel.state, "errored")
   opened(socket)
 
-  assert.deepEqual(sent(), [["3", "3", "phx_join"], ["3", "4", "phx_leave"], ["5", "5", "phx_join"]])
+  assert.deepEqual(sent(), [
+    ["3", "3", "phx_join"],
+    ["3", "4", "phx_leave"],
+    ["5", "5", "phx_join"],
+  ])
   assert.equal(channel.state, "joining")
 })
 
@@ -188,7 +202,9 @@ test("an error of the channel is told, and it joins again; pushes wait", () => {
   conn.replies()
   const reasons = noted()
   channel.onError(reasons)
-  conn.receives(channel.joinRef(), channel.joinRef(), "room:1", "phx_error", { reason: "channel_crash" })
+  conn.receives(channel.joinRef(), channel.joinRef(), "room:1", "phx_error", {
+    reason: "channel_crash",
+  })
   assert.deepEqual(reasons.calls, [[{ reason: "channel_crash" }]])
   assert.equal(channel.state, "errored")
   channel.push("shout", { n: 1 })
@@ -249,7 +265,10 @@ test("leaving while joining ends the join, and nothing joins again", () => {
   channel.leave()
   world.clock.advance(29_000)
 
-  assert.deepEqual(sent().map(([, , event]) => event), ["phx_join", "phx_leave"])
+  assert.deepEqual(
+    sent().map(([, , event]) => event),
+    ["phx_join", "phx_leave"],
+  )
   assert.equal(world.clock.timers.size, 1) // of the socket's heartbeat
   assert.equal(conn.closedWith, null)
 })
@@ -265,7 +284,10 @@ test("a channel that is leaving does not join again", () => {
 test("a push before the join is a mistake", () => {
   const { channel } = fresh()
 
-  assert.throws(() => channel.push("shout"), /^Error: tried to push 'shout' to 'room:1' before joining/)
+  assert.throws(
+    () => channel.push("shout"),
+    /^Error: tried to push 'shout' to 'room:1' before joining/,
+  )
 })
 
 test("a push is sent at once to who is joined, with the ref of the join", () => {
@@ -307,8 +329,14 @@ test("pushes wait for the join, and go out in order with new refs", () => {
   assert.deepEqual(channel.pushBuffer, [one, two])
   conn.replies()
 
-  assert.deepEqual(sent().slice(1), [["3", "6", "one"], ["3", "7", "two"]])
-  assert.equal(channel.bindings.some(({ event }) => ["chan_reply_4", "chan_reply_5"].includes(event)), false)
+  assert.deepEqual(sent().slice(1), [
+    ["3", "6", "one"],
+    ["3", "7", "two"],
+  ])
+  assert.equal(
+    channel.bindings.some(({ event }) => ["chan_reply_4", "chan_reply_5"].includes(event)),
+    false,
+  )
 })
 
 test("a waiting push that has timed out is not sent, and one that is sent waits anew", () => {
@@ -320,7 +348,12 @@ test("a waiting push that has timed out is not sent, and one that is sent waits 
   world.clock.advance(2_000)
   assert.deepEqual(timeout.calls, [[{}]])
   conn.replies("ok", {}, conn.message)
-  assert.deepEqual(sent().slice(1).map(([, , event]) => event), ["late"])
+  assert.deepEqual(
+    sent()
+      .slice(1)
+      .map(([, , event]) => event),
+    ["late"],
+  )
   world.clock.advance(2_999)
   assert.equal(timeout.calls.length, 1)
   world.clock.advance(1)
@@ -328,12 +361,28 @@ test("a waiting push that has timed out is not sent, and one that is sent waits 
   assert.deepEqual(timeout.calls, [[{}], ["late"]])
 })
 
+test("waiting pushes that have timed out do not pile up", () => {
+  const { conn, channel } = fresh()
+  channel.join()
+  conn.closes(1000)
+  for (let n = 0; n < 1_000; n++) {
+    channel.push("moved", { n })
+    world.clock.advance(1_000)
+  }
+
+  assert.ok(channel.pushBuffer.length < 200, `${channel.pushBuffer.length} wait`)
+  assert.deepEqual(channel.pushBuffer.at(-1).payload(), { n: 999 })
+})
+
 test("a push that is not answered times out, and a late answer is none", () => {
   const { conn, channel } = fresh()
   channel.join()
   conn.replies()
   const calls = []
-  channel.push("shout").receive("timeout", () => calls.push("timeout")).receive("ok", () => calls.push("ok"))
+  channel
+    .push("shout")
+    .receive("timeout", () => calls.push("timeout"))
+    .receive("ok", () => calls.push("ok"))
   world.clock.advance(9_999)
   assert.deepEqual(calls, [])
   world.clock.advance(1)
@@ -402,7 +451,10 @@ test("callbacks get the payload, the ref and the join", () => {
   channel.trigger("shout", { n: 1 }, "8", "9")
   channel.trigger("shout", { n: 1 })
 
-  assert.deepEqual(seen.calls, [[{ n: 1 }, "8", "9"], [{ n: 1 }, undefined, "3"]])
+  assert.deepEqual(seen.calls, [
+    [{ n: 1 }, "8", "9"],
+    [{ n: 1 }, undefined, "3"],
+  ])
 })
 
 test("onMessage sees and changes everything first, and has to return it", () => {
@@ -414,7 +466,10 @@ test("onMessage sees and changes everything first, and has to return it", () => 
   assert.deepEqual(seen.calls[0][0], { n: 1, event: "shout", ref: "8", joinRef: "9" })
   channel.onMessage = () => undefined
 
-  assert.throws(() => channel.trigger("shout", { n: 1 }), /channel onMessage callbacks must return the payload, modified or unmodified/)
+  assert.throws(
+    () => channel.trigger("shout", { n: 1 }),
+    /channel onMessage callbacks must return the payload, modified or unmodified/,
+  )
   channel.trigger("shout", null)
 })
 
@@ -432,7 +487,10 @@ test("a push that fails is an error with what the server said", async () => {
   const { conn, channel } = fresh()
   channel.join()
   conn.replies()
-  const push = channel.push("shout").then(() => assert.fail(), (error) => error)
+  const push = channel.push("shout").then(
+    () => assert.fail(),
+    (error) => error,
+  )
   conn.replies("error", { reason: "say something" })
   const error = await push
 
@@ -445,7 +503,11 @@ test("a push that times out, or whose channel closes, is an error too", async ()
   const { conn, channel } = fresh()
   channel.join()
   conn.replies()
-  const fails = (push) => push.then(() => assert.fail(), (error) => error.status)
+  const fails = (push) =>
+    push.then(
+      () => assert.fail(),
+      (error) => error.status,
+    )
   const late = fails(channel.push("late"))
   world.clock.advance(10_000)
   const open = fails(channel.push("open"))

@@ -3,8 +3,20 @@
 const folder = process.env.CLIENT ?? new URL("../../clients/js", import.meta.url).pathname
 
 export const {
-  Activity, browserId, Channel, identity, lists, LongPoll, messages, Presence, Push, PushError, Serializer, Socket,
-  tabId, Timer,
+  Activity,
+  browserId,
+  Channel,
+  identity,
+  lists,
+  LongPoll,
+  messages,
+  Presence,
+  Push,
+  PushError,
+  Serializer,
+  Socket,
+  tabId,
+  Timer,
 } = await import(`${folder}/index.js`)
 export const { default: Ajax } = await import(`${folder}/ajax.js`)
 

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach } from "node:test"
 
-const real = { setTimeout, clearTimeout, now: Date.now, log: console.log }
+const real = { setTimeout, clearTimeout, fetch, now: Date.now, log: console.log }
 
 /** Time that passes only when a test says so. */
 export class Clock {
@@ -48,7 +48,14 @@ export class FakeWebSocket {
   static closesAfterMs = 0
 
   constructor(url, protocols) {
-    Object.assign(this, { url, protocols, readyState: 0, sent: [], closedWith: null, bufferedAmount: 0 })
+    Object.assign(this, {
+      url,
+      protocols,
+      readyState: 0,
+      sent: [],
+      closedWith: null,
+      bufferedAmount: 0,
+    })
     this.confirmsClose = true
     FakeWebSocket.all.push(this)
   }
@@ -206,12 +213,14 @@ export class FakeStorage {
 
 /** Let a file's tests have a clock, WebSockets and a page. Returns what holds them. */
 export function fakeWorld() {
-  const world = { clock: null, page: null, printed: null }
+  const world = { clock: null, page: null, printed: null, fetched: null }
   beforeEach(() => {
     world.clock = new Clock()
     world.clock.install()
     world.page = globalThis.window = new FakePage()
     world.printed = []
+    world.fetched = []
+    globalThis.fetch = async (url, options) => void world.fetched.push({ url, ...options })
     console.log = (...args) => world.printed.push(args)
     globalThis.location = { protocol: "http:", host: "example.com" }
     globalThis.WebSocket = FakeWebSocket
@@ -223,6 +232,7 @@ export function fakeWorld() {
   afterEach(() => {
     globalThis.setTimeout = real.setTimeout
     globalThis.clearTimeout = real.clearTimeout
+    globalThis.fetch = real.fetch
     Date.now = real.now
     console.log = real.log
     for (const name of ["window", "location", "WebSocket", "XMLHttpRequest", "sessionStorage"]) {

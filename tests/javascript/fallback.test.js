@@ -9,7 +9,12 @@ const MEMORY = "phx:fallback:LongPoll"
 function fresh(options = {}) {
   const sessionStorage = new FakeStorage()
   const logger = noted()
-  const socket = new Socket("/socket", { longPollFallbackMs: 2_500, sessionStorage, logger, ...options })
+  const socket = new Socket("/socket", {
+    longPollFallbackMs: 2_500,
+    sessionStorage,
+    logger,
+    ...options,
+  })
   const said = () => logger.calls.map(([, message]) => message)
   return { socket, sessionStorage, said }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { LongPoll, Socket } from "./client.js"
-import { FakeRequest, fakeWorld, settled } from "./fakes.js"
+import { FakeRequest, fakeWorld } from "./fakes.js"
 
 const world = fakeWorld()
 const posts = () => FakeRequest.all.filter(({ method }) => method === "POST")
@@ -30,7 +30,10 @@ function open() {
 test("the address is that of HTTP, with longpoll in place of the last websocket", () => {
   const poll = new LongPoll("ws://example.com/socket/websocket")
   assert.equal(poll.pollEndpoint, "http://example.com/socket/longpoll")
-  assert.equal(poll.normalizeEndpoint("wss://a.com/websocket/websocket"), "https://a.com/websocket/longpoll")
+  assert.equal(
+    poll.normalizeEndpoint("wss://a.com/websocket/websocket"),
+    "https://a.com/websocket/longpoll",
+  )
   assert.equal(poll.readyState, 0)
   assert.equal(poll.skipHeartbeat, true)
 })
@@ -95,7 +98,10 @@ test("200 delivers each message in a task of its own, in order, and polls on", (
   assert.equal(world.clock.timers.size, 2)
   world.clock.advance(0)
 
-  assert.deepEqual(told, [["message", "a"], ["message", "b"]])
+  assert.deepEqual(told, [
+    ["message", "a"],
+    ["message", "b"],
+  ])
 })
 
 test("what was not delivered when it closed is not delivered", () => {
@@ -119,7 +125,10 @@ test("410 with a token says that the session is gone", () => {
   const { poll, told } = open()
   FakeRequest.last.answers({ status: 410, token: "t2", messages: [] })
 
-  assert.deepEqual(told, [["error", 410], ["close", 3410, "session_gone", false]])
+  assert.deepEqual(told, [
+    ["error", 410],
+    ["close", 3410, "session_gone", false],
+  ])
   assert.equal(poll.readyState, 0)
   assert.equal(FakeRequest.pending.length, 0)
 })
@@ -128,7 +137,10 @@ test("403 says that it is forbidden, and stays closed", () => {
   const { poll, told } = started()
   FakeRequest.last.answers({ status: 403 })
 
-  assert.deepEqual(told, [["error", 403], ["close", 1008, "forbidden", false]])
+  assert.deepEqual(told, [
+    ["error", 403],
+    ["close", 1008, "forbidden", false],
+  ])
   assert.equal(poll.readyState, 3)
 })
 
@@ -141,7 +153,10 @@ for (const [name, answer] of [
     const { poll, told } = open()
     answer(FakeRequest.last)
 
-    assert.deepEqual(told, [["error", 500], ["close", 1011, "internal server error", false]])
+    assert.deepEqual(told, [
+      ["error", 500],
+      ["close", 1011, "internal server error", false],
+    ])
     assert.equal(poll.readyState, 0)
   })
 }
@@ -157,7 +172,10 @@ test("a poll that takes longer than the timeout closes", () => {
   assert.equal(FakeRequest.last.timeout, 20_000)
   FakeRequest.last.timesOut()
 
-  assert.deepEqual(told, [["error", "timeout"], ["close", 1005, "timeout", false]])
+  assert.deepEqual(told, [
+    ["error", "timeout"],
+    ["close", 1005, "timeout", false],
+  ])
   assert.equal(poll.readyState, 0)
 })
 
@@ -199,7 +217,10 @@ test("what is sent in one turn goes in one post, a line each", () => {
   assert.equal(posts().length, 0)
   world.clock.advance(0)
 
-  assert.deepEqual(posts().map(({ body }) => body), ["a\nb"])
+  assert.deepEqual(
+    posts().map(({ body }) => body),
+    ["a\nb"],
+  )
   assert.equal(posts()[0].headers["Content-Type"], "application/x-ndjson")
 })
 
@@ -213,7 +234,10 @@ test("what is sent while a post is under way goes in the next one", () => {
   world.clock.advance(0)
   assert.equal(posts().length, 1)
   posts()[0].answers({ status: 200 })
-  assert.deepEqual(posts().map(({ body }) => body), ["a", "b\nc"])
+  assert.deepEqual(
+    posts().map(({ body }) => body),
+    ["a", "b\nc"],
+  )
   posts()[1].answers({ status: 200 })
 
   assert.equal(poll.awaitingBatchAck, false)
@@ -246,7 +270,10 @@ for (const [name, answer, error] of [
     world.clock.advance(0)
     answer(posts()[0])
 
-    assert.deepEqual(told, [["error", error], ["close", 1011, "internal server error", false]])
+    assert.deepEqual(told, [
+      ["error", error],
+      ["close", 1011, "internal server error", false],
+    ])
     assert.equal(poll.awaitingBatchAck, false)
   })
 }
@@ -257,7 +284,10 @@ test("a post that takes too long closes", () => {
   world.clock.advance(0)
   posts()[0].timesOut()
 
-  assert.deepEqual(told, [["error", "timeout"], ["close", 1005, "timeout", false]])
+  assert.deepEqual(told, [
+    ["error", "timeout"],
+    ["close", 1005, "timeout", false],
+  ])
 })
 
 test("a close drops what is not sent yet", () => {
@@ -279,10 +309,7 @@ test("binary is sent as base64", () => {
   assert.equal(posts()[0].body, "AAH/\nAAH/")
 })
 
-test("a page that closes leaves its channels, so that nobody waits for the session to end", async () => {
-  const fetched = []
-  const { fetch } = globalThis
-  globalThis.fetch = async (url, options) => void fetched.push({ url, ...options })
+test("a page that closes leaves its channels, so that nobody waits for the session to end", () => {
   const socket = new Socket("/socket", { transport: LongPoll })
   socket.connect()
   world.clock.advance(0)
@@ -297,16 +324,20 @@ test("a page that closes leaves its channels, so that nobody waits for the sessi
   assert.equal(channel.state, "joined")
   channel.push("last", { words: 1 })
   world.page.tell("pagehide")
-  globalThis.fetch = fetch
-  await settled()
 
-  const [{ url, method, keepalive, headers, body }] = fetched
-  assert.deepEqual([url, method, keepalive], ["http://example.com/socket/longpoll?vsn=2.0.0", "POST", true])
+  const [{ url, method, keepalive, headers, body }] = world.fetched
+  assert.deepEqual(
+    [url, method, keepalive],
+    ["http://example.com/socket/longpoll?vsn=2.0.0", "POST", true],
+  )
   assert.equal(headers["X-Phoenix-Longpoll-Token"], "t1")
-  assert.deepEqual(body.split("\n").map((line) => JSON.parse(line)), [
-    ["3", "4", "room:1", "last", { words: 1 }],
-    ["3", "5", "room:1", "phx_leave", {}],
-  ])
+  assert.deepEqual(
+    body.split("\n").map((line) => JSON.parse(line)),
+    [
+      ["3", "4", "room:1", "last", { words: 1 }],
+      ["3", "5", "room:1", "phx_leave", {}],
+    ],
+  )
 })
 
 test("a socket over long-poll joins anew when its session is gone", () => {

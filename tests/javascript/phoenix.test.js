@@ -70,19 +70,33 @@ function playByHand({ Presence }, history) {
   })
 }
 
-for (const [name, run] of [["an object", play], ["lists that are kept by hand", playByHand]]) {
+for (const [name, run] of [
+  ["an object", play],
+  ["lists that are kept by hand", playByHand],
+]) {
   test(`any history is as in phoenix, with ${name}`, () => {
     const random = numbers(7)
     for (let number = 0; number < 500; number++) {
       const history = anyHistory(random)
-      assert.deepEqual(run(ours, history), run(phoenix, history), `history ${number}: ${JSON.stringify(history)}`)
+      assert.deepEqual(
+        run(ours, history),
+        run(phoenix, history),
+        `history ${number}: ${JSON.stringify(history)}`,
+      )
     }
   })
 }
 
 test("binary messages are the same bytes, and are read in the same way", () => {
-  const message = { join_ref: "1", ref: "22", topic: "tøpic", event: "e", payload: new Uint8Array([1, 2]).buffer }
-  const encode = ({ Serializer }) => Serializer.encode(message, (encoded) => Buffer.from(encoded).toString("hex"))
+  const message = {
+    join_ref: "1",
+    ref: "22",
+    topic: "tøpic",
+    event: "e",
+    payload: new Uint8Array([1, 2]).buffer,
+  }
+  const encode = ({ Serializer }) =>
+    Serializer.encode(message, (encoded) => Buffer.from(encoded).toString("hex"))
   assert.equal(encode(ours), encode(phoenix))
 
   for (const hex of ["0001010131746564", "01010101026132746f6b64", "02010174656400"]) {
@@ -96,18 +110,26 @@ test("everything that phoenix exports is exported, with its methods", () => {
   for (const [name, theirs] of Object.entries(phoenix)) {
     assert.ok(ours[name], name)
     for (const method of ["constructor", "list", "syncState", "syncDiff"]) {
-      if (Object.hasOwn(theirs, method)) assert.equal(typeof ours[name][method], "function", `${name}.${method}`)
+      if (Object.hasOwn(theirs, method))
+        assert.equal(typeof ours[name][method], "function", `${name}.${method}`)
     }
   }
   const publics = {
-    Socket: "connect disconnect replaceTransport protocol endPointURL onOpen onClose onError onMessage off channel remove push makeRef ping connectionState isConnected log hasLogger getLongPollTransport leaveOpenTopic connectWithFallback transportConnect getSession storeSession transportName heartbeatTimeout resetHeartbeat clearHeartbeats sendHeartbeat teardown onConnOpen onConnClose onConnError onConnMessage triggerChanError flushSendBuffer",
-    Channel: "join leave push on off onClose onError onMessage canPush joinRef isMember rejoin trigger replyEventName isClosed isErrored isJoined isJoining isLeaving",
-    LongPoll: "normalizeEndpoint endpointURL closeAndRetry ontimeout isActive poll send batchSend close ajax",
+    Socket:
+      "connect disconnect replaceTransport protocol endPointURL onOpen onClose onError onMessage off channel remove push makeRef ping connectionState isConnected log hasLogger getLongPollTransport leaveOpenTopic connectWithFallback transportConnect getSession storeSession transportName heartbeatTimeout resetHeartbeat clearHeartbeats sendHeartbeat teardown onConnOpen onConnClose onConnError onConnMessage triggerChanError flushSendBuffer",
+    Channel:
+      "join leave push on off onClose onError onMessage canPush joinRef isMember rejoin trigger replyEventName isClosed isErrored isJoined isJoining isLeaving",
+    LongPoll:
+      "normalizeEndpoint endpointURL closeAndRetry ontimeout isActive poll send batchSend close ajax",
     Presence: "onJoin onLeave onSync list inPendingSyncState",
   }
   for (const [name, methods] of Object.entries(publics)) {
     for (const method of methods.split(" ")) {
-      assert.equal(typeof phoenix[name].prototype[method], "function", `phoenix has no ${name}.${method}`)
+      assert.equal(
+        typeof phoenix[name].prototype[method],
+        "function",
+        `phoenix has no ${name}.${method}`,
+      )
       assert.equal(typeof ours[name].prototype[method], "function", `${name}.${method}`)
     }
   }
@@ -118,7 +140,8 @@ test("the addresses of sockets are the same", () => {
   const params = { a: "1 2", b: { c: [1, { d: null }] }, e: undefined }
   for (const endPoint of ["/socket", "//other.com/s", "ws://x/s", "/s?q=1"]) {
     for (const options of [{}, { params }, { params: () => params, vsn: "1.0.0" }]) {
-      const address = ({ Socket, LongPoll }) => new Socket(endPoint, { transport: LongPoll, ...options }).endPointURL()
+      const address = ({ Socket, LongPoll }) =>
+        new Socket(endPoint, { transport: LongPoll, ...options }).endPointURL()
       assert.equal(address(ours), address(phoenix))
     }
   }

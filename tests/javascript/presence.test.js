@@ -8,7 +8,8 @@ const world = fakeWorld()
 /** An entry with metas of these refs. */
 const entry = (...refs) => ({ metas: refs.map((phx_ref) => ({ phx_ref })) })
 const refs = (presence) => presence && presence.metas.map(({ phx_ref }) => phx_ref)
-const keys = (presence) => presence.list((key, { metas }) => [key, ...metas.map(({ phx_ref }) => phx_ref)])
+const keys = (presence) =>
+  presence.list((key, { metas }) => [key, ...metas.map(({ phx_ref }) => phx_ref)])
 const plain = (value) => JSON.parse(JSON.stringify(value))
 
 /** A channel as far as a presence needs one. */
@@ -85,7 +86,11 @@ test("a diff changes the list, and then it is synced once", () => {
   calls.length = 0
   channel.diff({ u1: entry("1.2"), u4: entry("4") }, { u2: entry("2") })
 
-  assert.deepEqual(keys(presence), [["u1", "1", "1.2"], ["u3", "3"], ["u4", "4"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "1", "1.2"],
+    ["u3", "3"],
+    ["u4", "4"],
+  ])
   assert.deepEqual(calls, [
     ["join", "u1", ["1"], ["1.2"]],
     ["join", "u4", undefined, ["4"]],
@@ -109,7 +114,10 @@ test("diffs before the list wait, and are applied after it, with one sync", () =
     ["join", "u3", undefined, ["3"]],
     "sync",
   ])
-  assert.deepEqual(keys(presence), [["u1", "1"], ["u3", "3"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "1"],
+    ["u3", "3"],
+  ])
   assert.deepEqual(presence.pendingDiffs, [])
 })
 
@@ -120,7 +128,10 @@ test("after a rejoin the old list stays until the new one, which tells the diffe
   calls.length = 0
   assert.equal(presence.inPendingSyncState(), true)
   channel.diff({ u4: entry("4") })
-  assert.deepEqual(keys(presence), [["u1", "1"], ["u2", "2"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "1"],
+    ["u2", "2"],
+  ])
   channel.state({ u1: entry("1"), u3: entry("3") })
 
   assert.deepEqual(calls, [
@@ -129,7 +140,11 @@ test("after a rejoin the old list stays until the new one, which tells the diffe
     ["join", "u4", undefined, ["4"]],
     "sync",
   ])
-  assert.deepEqual(keys(presence), [["u1", "1"], ["u3", "3"], ["u4", "4"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "1"],
+    ["u3", "3"],
+    ["u4", "4"],
+  ])
 })
 
 test("diffs that waited before a rejoin are not applied to the new list", () => {
@@ -145,7 +160,10 @@ test("diffs that waited before a rejoin are not applied to the new list", () => 
   channel.diff({ u2: entry("4") })
   assert.equal(presence.pendingDiffs.length, 1)
   channel.state({ u1: entry("2") })
-  assert.deepEqual(keys(presence), [["u1", "2"], ["u2", "4"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "2"],
+    ["u2", "4"],
+  ])
 })
 
 test("diffs that come before a join is answered are of the one before, and dropped", () => {
@@ -162,7 +180,10 @@ test("diffs that come before a join is answered are of the one before, and dropp
   conn.receives(null, null, "room:1", "presence_diff", { joins: { u2: entry("3") }, leaves: {} })
   conn.receives(null, null, "room:1", "presence_state", { u1: entry("4") })
 
-  assert.deepEqual(keys(presence), [["u1", "4"], ["u2", "3"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "4"],
+    ["u2", "3"],
+  ])
 })
 
 test("the leave of an unknown key is silent", () => {
@@ -204,7 +225,10 @@ test("an update is a join and a leave, between which the key is there", () => {
   presence.onLeave((key) => seen.push(["leave", refs(presence.state[key])]))
   channel.diff({ u1: entry("2") }, { u1: entry("1") })
 
-  assert.deepEqual(seen, [["join", ["1", "2"]], ["leave", ["2"]]])
+  assert.deepEqual(seen, [
+    ["join", ["1", "2"]],
+    ["leave", ["2"]],
+  ])
 })
 
 test("what an entry has beside its metas is that of the join", () => {
@@ -220,7 +244,10 @@ test("a list refreshes what is new in it, and keeps the metas that are known", (
   const { channel, presence } = fresh()
   channel.state({ u1: { metas: [{ phx_ref: "1", n: 1 }] }, u2: { ...entry("2"), user: "old" } })
   channel.rejoins()
-  channel.state({ u1: { metas: [{ phx_ref: "0" }, { phx_ref: "1", n: 2 }] }, u2: { ...entry("2"), user: "new" } })
+  channel.state({
+    u1: { metas: [{ phx_ref: "0" }, { phx_ref: "1", n: 2 }] },
+    u2: { ...entry("2"), user: "new" },
+  })
 
   assert.deepEqual(plain(presence.state), {
     u1: { metas: [{ phx_ref: "1", n: 1 }, { phx_ref: "0" }] },
@@ -244,33 +271,49 @@ test("events may have other names", () => {
   channel.tells("here", { u1: entry("1") })
   channel.tells("changed", { joins: { u2: entry("2") }, leaves: {} })
 
-  assert.deepEqual(keys(presence), [["u1", "1"], ["u2", "2"]])
+  assert.deepEqual(keys(presence), [
+    ["u1", "1"],
+    ["u2", "2"],
+  ])
   assert.equal(channel.callbacks.presence_state, undefined)
 })
 
 test("any text is a key, also what objects have by nature", () => {
   const { channel, presence, calls } = fresh()
   const names = ["__proto__", "constructor", "hasOwnProperty", "toString", "then"]
-  const json = (ref) => JSON.parse(`{${names.map((name) => `"${name}": {"metas": [{"phx_ref": "${ref}"}]}`).join()}}`)
+  const json = (ref) =>
+    JSON.parse(`{${names.map((name) => `"${name}": {"metas": [{"phx_ref": "${ref}"}]}`).join()}}`)
   channel.diff({}, json("0"))
   channel.state(json("1"))
   channel.diff(json("2"), json("1"))
-  assert.deepEqual(keys(presence), names.map((name) => [name, "2"]))
-  assert.equal(calls.filter(([kind, , current]) => kind === "join" && current === undefined).length, names.length)
+  assert.deepEqual(
+    keys(presence),
+    names.map((name) => [name, "2"]),
+  )
+  assert.equal(
+    calls.filter(([kind, , current]) => kind === "join" && current === undefined).length,
+    names.length,
+  )
   assert.equal({}.metas, undefined)
   channel.rejoins()
   channel.state({})
   assert.deepEqual(keys(presence), [])
 
   const state = Presence.syncState({}, json("1"))
-  assert.deepEqual(Object.keys(Presence.syncDiff(state, { joins: json("2"), leaves: json("1") })), names)
+  assert.deepEqual(
+    Object.keys(Presence.syncDiff(state, { joins: json("2"), leaves: json("1") })),
+    names,
+  )
 })
 
 test("the list is in the order of the keys of an object", () => {
   const { channel, presence } = fresh()
   channel.state({ b: entry("1"), 10: entry("2"), a: entry("3"), 9: entry("4") })
 
-  assert.deepEqual(presence.list((key) => key), ["9", "10", "b", "a"])
+  assert.deepEqual(
+    presence.list((key) => key),
+    ["9", "10", "b", "a"],
+  )
   assert.deepEqual(plain(presence.list()), [entry("4"), entry("2"), entry("1"), entry("3")])
 })
 
@@ -281,7 +324,10 @@ test("syncState leaves its argument as it is, and returns an object without prot
   for (const before of [ours, { ...ours }]) {
     const copy = plain(before)
     const after = Presence.syncState(before, { u1: entry("1", "1b"), u3: entry("3") })
-    Presence.syncDiff(after, { joins: { u1: entry("1c") }, leaves: { u1: entry("1"), u3: entry("3") } })
+    Presence.syncDiff(after, {
+      joins: { u1: entry("1c") },
+      leaves: { u1: entry("1"), u3: entry("3") },
+    })
 
     assert.deepEqual(plain(before), copy)
     assert.equal(Object.getPrototypeOf(after), null)
@@ -404,7 +450,13 @@ test("joins, leaves, syncs and counts are events", () => {
   channel.diff({}, { u1: entry("1") })
   channel.tells("presence_count", { users: 5, connections: 5 })
 
-  assert.deepEqual(seen.calls, [["join", "u1"], ["sync", "-"], ["leave", "u1"], ["sync", "-"], ["count", 5]])
+  assert.deepEqual(seen.calls, [
+    ["join", "u1"],
+    ["sync", "-"],
+    ["leave", "u1"],
+    ["sync", "-"],
+    ["count", 5],
+  ])
 })
 
 test("a for await reads the list after each change; who is slow gets the newest", async () => {

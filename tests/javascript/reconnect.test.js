@@ -186,6 +186,27 @@ test("an application that disconnects on a heartbeat timeout stays disconnected"
   assert.equal(count(), 1)
 })
 
+test("a disconnect while a heartbeat timeout still closes the connection counts", () => {
+  const socket = new Socket("/socket")
+  opened(socket).confirmsClose = false
+  world.clock.advance(60_000)
+  socket.disconnect()
+  world.clock.advance(60_000)
+
+  assert.equal(count(), 1)
+})
+
+test("a disconnect while a reconnect still closes the connection counts", () => {
+  const socket = new Socket("/socket")
+  socket.connect()
+  FakeWebSocket.last.confirmsClose = false
+  world.page.shows()
+  socket.disconnect()
+  world.clock.advance(60_000)
+
+  assert.equal(count(), 1)
+})
+
 test("no heartbeat follows while one waits and nothing is connected", () => {
   const socket = new Socket("/socket")
   socket.sendHeartbeat()
@@ -331,7 +352,10 @@ test("a page that has slept asks the server at once, and gives it 5 s", () => {
   const conn = opened(socket)
   world.clock.sleep(3_600_000)
   world.page.tell("online")
-  assert.deepEqual(conn.messages.map(([, , , event]) => event), ["heartbeat"])
+  assert.deepEqual(
+    conn.messages.map(([, , , event]) => event),
+    ["heartbeat"],
+  )
   world.page.shows()
   assert.equal(conn.sent.length, 1)
   world.clock.advance(5_000)
@@ -385,7 +409,9 @@ test("the application says what means logged out", () => {
 
 test("it may ask its server, while the socket tries on", async () => {
   let answer
-  const socket = new Socket("/socket", { isLogout: () => new Promise((resolve) => (answer = resolve)) })
+  const socket = new Socket("/socket", {
+    isLogout: () => new Promise((resolve) => (answer = resolve)),
+  })
   socket.connect()
   FakeWebSocket.last.fails()
   world.clock.advance(10)
@@ -400,7 +426,9 @@ test("it may ask its server, while the socket tries on", async () => {
 
 test("an answer that comes when the socket is connected again logs nobody out", async () => {
   let answer
-  const socket = new Socket("/socket", { isLogout: () => new Promise((resolve) => (answer = resolve)) })
+  const socket = new Socket("/socket", {
+    isLogout: () => new Promise((resolve) => (answer = resolve)),
+  })
   socket.connect()
   FakeWebSocket.last.fails()
   world.clock.advance(10)

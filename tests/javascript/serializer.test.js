@@ -5,7 +5,11 @@ import { noted } from "./fakes.js"
 
 const text = new TextDecoder()
 const bytes = (...parts) =>
-  Uint8Array.from(parts.flatMap((part) => (typeof part === "string" ? [...new TextEncoder().encode(part)] : part))).buffer
+  Uint8Array.from(
+    parts.flatMap((part) =>
+      typeof part === "string" ? [...new TextEncoder().encode(part)] : part,
+    ),
+  ).buffer
 const encode = (message) => Serializer.encode(message, (encoded) => encoded)
 const decode = (raw) => Serializer.decode(raw, (message) => message)
 const MESSAGE = { join_ref: "12", ref: "123", topic: "topic", event: "event" }
@@ -13,7 +17,10 @@ const MESSAGE = { join_ref: "12", ref: "123", topic: "topic", event: "event" }
 test("JSON messages are arrays of five", () => {
   assert.equal(encode({ ...MESSAGE, payload: { a: 1 } }), '["12","123","topic","event",{"a":1}]')
   assert.equal(encode({ topic: "t", event: "e", payload: {} }), '[null,null,"t","e",{}]')
-  assert.deepEqual(decode('["12","123","topic","event",{"a":1}]'), { ...MESSAGE, payload: { a: 1 } })
+  assert.deepEqual(decode('["12","123","topic","event",{"a":1}]'), {
+    ...MESSAGE,
+    payload: { a: 1 },
+  })
 })
 
 test("a payload that is null is sent as such", () => {
@@ -44,20 +51,26 @@ test("a field of 255 bytes fits, and one of 256 is refused by name", () => {
 
   for (const name of ["join_ref", "ref", "topic", "event"]) {
     const message = { ...MESSAGE, [name]: "é".repeat(128), payload: bytes() }
-    assert.throws(() => encode(message), new RegExp(`unable to convert ${name} to binary.*256 bytes`))
+    assert.throws(
+      () => encode(message),
+      new RegExp(`unable to convert ${name} to binary.*256 bytes`),
+    )
   }
 })
 
 test("a binary push from the server has no ref", () => {
   const message = decode(bytes([0, 2, 5, 5], "12", "topic", "event", "abc"))
 
-  assert.deepEqual({ ...message, payload: text.decode(message.payload) }, {
-    join_ref: "12",
-    ref: null,
-    topic: "topic",
-    event: "event",
-    payload: "abc",
-  })
+  assert.deepEqual(
+    { ...message, payload: text.decode(message.payload) },
+    {
+      join_ref: "12",
+      ref: null,
+      topic: "topic",
+      event: "event",
+      payload: "abc",
+    },
+  )
   assert.ok(message.payload instanceof ArrayBuffer)
   assert.equal(decode(bytes([0, 0, 1, 1], "te")).join_ref, "")
 })
@@ -74,13 +87,16 @@ test("a binary reply has a status, and the data as response", () => {
 test("a binary broadcast is of no join, and answers nothing", () => {
   const message = decode(bytes([2, 5, 5], "topic", "event", "abc"))
 
-  assert.deepEqual({ ...message, payload: text.decode(message.payload) }, {
-    join_ref: null,
-    ref: null,
-    topic: "topic",
-    event: "event",
-    payload: "abc",
-  })
+  assert.deepEqual(
+    { ...message, payload: text.decode(message.payload) },
+    {
+      join_ref: null,
+      ref: null,
+      topic: "topic",
+      event: "event",
+      payload: "abc",
+    },
+  )
 })
 
 test("a binary message of another kind is refused", () => {
@@ -90,7 +106,10 @@ test("a binary message of another kind is refused", () => {
 // HTTP.
 
 test("params are encoded, and nested ones in brackets", () => {
-  assert.equal(Ajax.serialize({ a: "1 2", b: { c: [1, { d: 2 }] } }), "a=1%202&b%5Bc%5D%5B0%5D=1&b%5Bc%5D%5B1%5D%5Bd%5D=2")
+  assert.equal(
+    Ajax.serialize({ a: "1 2", b: { c: [1, { d: 2 }] } }),
+    "a=1%202&b%5Bc%5D%5B0%5D=1&b%5Bc%5D%5B1%5D%5Bd%5D=2",
+  )
   assert.equal(Ajax.serialize({ a: null, b: 1 }), "&b=1")
   assert.equal(Ajax.appendParams("/a", {}), "/a")
   assert.equal(Ajax.appendParams("/a", { b: 1 }), "/a?b=1")
@@ -100,12 +119,10 @@ test("params are encoded, and nested ones in brackets", () => {
 test("what comes is parsed, and what is no JSON is null and printed", () => {
   const { log } = console
   console.log = noted()
-  assert.deepEqual([Ajax.parseJSON('{"a":1}'), Ajax.parseJSON(""), Ajax.parseJSON("<"), Ajax.parseJSON(undefined)], [
-    { a: 1 },
-    null,
-    null,
-    null,
-  ])
+  assert.deepEqual(
+    [Ajax.parseJSON('{"a":1}'), Ajax.parseJSON(""), Ajax.parseJSON("<"), Ajax.parseJSON(undefined)],
+    [{ a: 1 }, null, null, null],
+  )
   assert.equal(console.log.calls.length, 1)
   console.log = log
 })
@@ -136,10 +153,15 @@ test("fetch is used where there is no XMLHttpRequest", () => {
 test("a fetch that fails is null, and one that is aborted has timed out", () => {
   const failing = (name) => () => Promise.reject(Object.assign(new Error(), { name }))
   return having({ fetch: failing("TypeError") }, async () => {
-    assert.equal(await new Promise((resolve) => Ajax.request("GET", "/", {}, null, 0, null, resolve)), null)
+    assert.equal(
+      await new Promise((resolve) => Ajax.request("GET", "/", {}, null, 0, null, resolve)),
+      null,
+    )
     globalThis.fetch = failing("AbortError")
     assert.equal(
-      await new Promise((resolve) => Ajax.request("GET", "/", {}, null, 0, () => resolve("timeout"), resolve)),
+      await new Promise((resolve) =>
+        Ajax.request("GET", "/", {}, null, 0, () => resolve("timeout"), resolve),
+      ),
       "timeout",
     )
   })
@@ -147,5 +169,8 @@ test("a fetch that fails is null, and one that is aborted has timed out", () => 
 
 test("without any means there is an error", () =>
   having({ fetch: undefined }, () => {
-    assert.throws(() => Ajax.request("GET", "/", {}, null, 0), /No suitable XMLHttpRequest implementation found/)
+    assert.throws(
+      () => Ajax.request("GET", "/", {}, null, 0),
+      /No suitable XMLHttpRequest implementation found/,
+    )
   }))

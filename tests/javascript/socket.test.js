@@ -34,7 +34,12 @@ test("a new socket is not connected, and has the defaults", () => {
 })
 
 test("options replace the defaults, and zero does not", () => {
-  const socket = new Socket("/socket", { timeout: 40_000, heartbeatIntervalMs: 0, longpollerTimeout: 50_000, vsn: "1.0.0" })
+  const socket = new Socket("/socket", {
+    timeout: 40_000,
+    heartbeatIntervalMs: 0,
+    longpollerTimeout: 50_000,
+    vsn: "1.0.0",
+  })
 
   assert.equal(socket.timeout, 40_000)
   assert.equal(socket.heartbeatIntervalMs, 30_000)
@@ -81,8 +86,14 @@ test("a path has the page's host, and its protocol decides", () => {
 
 test("a host without a protocol gets one, and a whole URL stays", () => {
   assert.equal(new Socket("//other.com/s").endPointURL(), "ws://other.com/s/websocket?vsn=2.0.0")
-  assert.equal(new Socket("wss://other.com/s").endPointURL(), "wss://other.com/s/websocket?vsn=2.0.0")
-  assert.equal(new Socket("http://other.com/s").endPointURL(), "http://other.com/s/websocket?vsn=2.0.0")
+  assert.equal(
+    new Socket("wss://other.com/s").endPointURL(),
+    "wss://other.com/s/websocket?vsn=2.0.0",
+  )
+  assert.equal(
+    new Socket("http://other.com/s").endPointURL(),
+    "http://other.com/s/websocket?vsn=2.0.0",
+  )
 })
 
 test("params come before vsn, encoded and nested", () => {
@@ -166,7 +177,10 @@ test("opening tells it, after what was waiting was sent in order", () => {
   assert.equal(socket.sendBuffer.length, 2)
   const conn = opened(socket)
 
-  assert.deepEqual(conn.messages, [["7", "8", "t", "one", {}], [null, null, "t", "two", {}]])
+  assert.deepEqual(conn.messages, [
+    ["7", "8", "t", "one", {}],
+    [null, null, "t", "two", {}],
+  ])
   assert.deepEqual(socket.sendBuffer, [])
   assert.deepEqual(seen, [2])
   assert.equal(socket.establishedConnections, 1)
@@ -187,7 +201,10 @@ test("what can't be encoded keeps nothing else from being sent", () => {
   socket.push({ topic: "t", event: "good", payload: {} })
   const conn = opened(socket)
 
-  assert.deepEqual(conn.messages.map((message) => message[3]), ["good"])
+  assert.deepEqual(
+    conn.messages.map((message) => message[3]),
+    ["good"],
+  )
   assert.throws(() => world.clock.advance(0), TypeError)
   socket.flushSendBuffer()
   assert.equal(conn.sent.length, 1)
@@ -399,6 +416,19 @@ test("both callbacks of two disconnects run", () => {
   assert.deepEqual(done.calls.flat().sort(), ["first", "second"])
 })
 
+test("the end of one disconnect is not that of a later one", () => {
+  const socket = new Socket("/socket")
+  opened(socket).confirmsClose = false
+  socket.disconnect()
+  world.clock.advance(1_000)
+  opened(socket).confirmsClose = false
+  socket.disconnect()
+  world.clock.advance(500) // the first one ends
+  socket.connect()
+
+  assert.equal(FakeWebSocket.all.length, 3)
+})
+
 test("two connects during a disconnect make one connection", () => {
   const socket = new Socket("/socket")
   opened(socket)
@@ -435,7 +465,10 @@ test("channels are kept as they are made, and removed by identity", () => {
 
   assert.equal(socket.channels.length, 1)
   assert.equal(socket.channels[0], same)
-  assert.deepEqual(socket.stateChangeCallbacks.open.map(([ref]) => ref), [same.stateChangeRefs[1]])
+  assert.deepEqual(
+    socket.stateChangeCallbacks.open.map(([ref]) => ref),
+    [same.stateChangeRefs[1]],
+  )
 })
 
 test("a topic that is open is left before it is joined anew", () => {
@@ -445,7 +478,10 @@ test("a topic that is open is left before it is joined anew", () => {
   const second = socket.channel("room:1")
   second.join()
 
-  assert.deepEqual(conn.messages.map(([, , , event]) => event), ["phx_join", "phx_leave", "phx_join"])
+  assert.deepEqual(
+    conn.messages.map(([, , , event]) => event),
+    ["phx_join", "phx_leave", "phx_join"],
+  )
   assert.equal(first.state, "closed")
   assert.deepEqual(socket.channels, [second])
 })
@@ -466,12 +502,27 @@ test("a ping needs a connection, measures, and is over with its answer", () => {
   conn.replies("ok", {}, message)
 
   assert.deepEqual(rtt.calls, [[42]])
+  assert.deepEqual([socket.stateChangeCallbacks.message, socket.pings], [[], []])
+})
+
+test("pings that a connection did not answer are forgotten with it", () => {
+  const socket = new Socket("/socket")
+  for (let n = 0; n < 3; n++) {
+    opened(socket)
+    socket.ping(() => {})
+    socket.ping(() => {})
+    socket.replaceTransport(FakeWebSocket)
+  }
+  opened(socket)
+
   assert.deepEqual(socket.stateChangeCallbacks.message, [])
 })
 
 test("what an encoder hands over late does not go out over another connection", () => {
   let hand
-  const socket = new Socket("/socket", { encode: (message, callback) => (hand = () => callback("late")) })
+  const socket = new Socket("/socket", {
+    encode: (message, callback) => (hand = () => callback("late")),
+  })
   const conn = opened(socket)
   socket.push({ topic: "t", event: "e", payload: {} })
   socket.replaceTransport(FakeWebSocket)

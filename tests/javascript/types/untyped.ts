@@ -2,7 +2,11 @@
 
 import { Channel, LongPoll, Presence, Serializer, Socket } from "phoenix"
 
-const socket = new Socket("/socket", { params: { token: "t" }, longPollFallbackMs: 2_500, transport: WebSocket })
+const socket = new Socket("/socket", {
+  params: { token: "t" },
+  longPollFallbackMs: 2_500,
+  transport: WebSocket,
+})
 const polling = new Socket("/socket", { transport: LongPoll, debug: true })
 polling.connect()
 socket.onError((error, transport, count) => console.log(error, transport, count))
@@ -23,8 +27,14 @@ channel.leave().receive("ok", () => console.log("left"))
 
 let presences = {}
 channel.on("presence_state", (state) => {
-  presences = Presence.syncState(presences, state, (key, current, joined) => console.log(key, current, joined.metas[0]!.name))
+  presences = Presence.syncState(presences, state, (key, current, joined) =>
+    console.log(key, current, joined.metas[0]!.name),
+  )
 })
 const presence = new Presence(channel, { events: { state: "s", diff: "d" } })
-presence.list((id, { metas: [first, ...rest] }) => ({ id, first: first!.online_at, count: rest.length + 1 }))
+presence.list((id, { metas: [first, ...rest] }) => ({
+  id,
+  first: first!.online_at,
+  count: rest.length + 1,
+}))
 Serializer.encode({ topic: "t", event: "e", payload: {} }, (encoded) => console.log(encoded))
