@@ -1,6 +1,7 @@
 // The client under test: ours, or the folder that CLIENT names (a copy with a planted bug in it).
 
-const folder = process.env.CLIENT ?? new URL("../../clients/js", import.meta.url).pathname
+const folder =
+  globalThis.process?.env.CLIENT ?? new URL("../../clients/js", import.meta.url).pathname
 
 export const {
   Activity,

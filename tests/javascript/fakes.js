@@ -222,7 +222,7 @@ export function fakeWorld() {
     world.fetched = []
     globalThis.fetch = async (url, options) => void world.fetched.push({ url, ...options })
     console.log = (...args) => world.printed.push(args)
-    globalThis.location = { protocol: "http:", host: "example.com" }
+    setLocation({ protocol: "http:", host: "example.com" })
     globalThis.WebSocket = FakeWebSocket
     globalThis.XMLHttpRequest = FakeRequest
     FakeWebSocket.all = []
@@ -242,8 +242,13 @@ export function fakeWorld() {
   return world
 }
 
+/** Put an address in place of the real one, which a worker of a browser has read-only. */
+export function setLocation(value) {
+  Object.defineProperty(globalThis, "location", { value, configurable: true, writable: true })
+}
+
 /** Let promises settle. */
-export const settled = () => new Promise((resolve) => setImmediate(resolve))
+export const settled = () => new Promise((resolve) => real.setTimeout.call(globalThis, resolve, 0))
 
 /** Connect a socket, and open its connection. */
 export function opened(socket) {

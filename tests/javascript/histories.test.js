@@ -7,8 +7,8 @@ import { LongPoll, Presence, Socket } from "./client.js"
 import { FakeRequest, FakeStorage, FakeWebSocket, fakeWorld } from "./fakes.js"
 
 const world = fakeWorld()
-const HISTORIES = Number(process.env.HISTORIES ?? 1_000)
-const FIRST = Number(process.env.FIRST ?? 1)
+const HISTORIES = Number(globalThis.process?.env.HISTORIES ?? 1_000)
+const FIRST = Number(globalThis.process?.env.FIRST ?? 1)
 
 function numbers(seed) {
   for (let round = 0; round < 3; round++) seed = Math.imul(seed ^ (seed >>> 15), 0x2c1b3c6d) // mixed

@@ -140,7 +140,7 @@ async function having(globals, run) {
 
 test("fetch is used where there is no XMLHttpRequest", () => {
   const asked = noted(Promise.resolve({ text: async () => '{"status":200}' }))
-  return having({ fetch: asked }, async () => {
+  return having({ XMLHttpRequest: undefined, fetch: asked }, async () => {
     const answer = await new Promise((resolve) => {
       Ajax.request("POST", "/x", { A: "1" }, "body", 0, null, resolve)
     })
@@ -152,7 +152,7 @@ test("fetch is used where there is no XMLHttpRequest", () => {
 
 test("a fetch that fails is null, and one that is aborted has timed out", () => {
   const failing = (name) => () => Promise.reject(Object.assign(new Error(), { name }))
-  return having({ fetch: failing("TypeError") }, async () => {
+  return having({ XMLHttpRequest: undefined, fetch: failing("TypeError") }, async () => {
     assert.equal(
       await new Promise((resolve) => Ajax.request("GET", "/", {}, null, 0, null, resolve)),
       null,
@@ -168,7 +168,7 @@ test("a fetch that fails is null, and one that is aborted has timed out", () => 
 })
 
 test("without any means there is an error", () =>
-  having({ fetch: undefined }, () => {
+  having({ XMLHttpRequest: undefined, fetch: undefined }, () => {
     assert.throws(
       () => Ajax.request("GET", "/", {}, null, 0),
       /No suitable XMLHttpRequest implementation found/,
