@@ -10,6 +10,24 @@ export const MAX_LONGPOLL_BATCH_SIZE = 100 // lines; servers ignore what is past
 export const WS_CLOSE_NORMAL = 1000
 export const AUTH_TOKEN_PREFIX = "base64url.bearer.phx."
 
+// Nothing here needs these; who takes modules of the npm package phoenix one by one finds them.
+export const SOCKET_STATES = { connecting: 0, open: 1, closing: 2, closed: 3 }
+export const CHANNEL_STATES = {
+  closed: "closed",
+  errored: "errored",
+  joined: "joined",
+  joining: "joining",
+  leaving: "leaving",
+}
+export const CHANNEL_EVENTS = {
+  close: "phx_close",
+  error: "phx_error",
+  join: "phx_join",
+  reply: "phx_reply",
+  leave: "phx_leave",
+}
+export const TRANSPORTS = { longpoll: "longpoll", websocket: "websocket" }
+
 /** Make a function of a value that is none yet. */
 export const closure = (value) => (typeof value === "function" ? value : () => value)
 

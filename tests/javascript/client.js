@@ -23,3 +23,6 @@ export const { default: Ajax } = await import(`${folder}/ajax.js`)
 
 /** A module of the client as a page has it that was just loaded. */
 export const reloaded = (name) => import(`${folder}/${name}?${Math.random()}`)
+
+/** A module of the client. */
+export const module = (name) => import(`${folder}/${name}`)

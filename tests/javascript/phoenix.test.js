@@ -148,3 +148,18 @@ test("the addresses of sockets are the same", () => {
   }
   delete globalThis.location
 })
+
+test("modules are those of the package, with the same default exports and constants", async () => {
+  const names = ["ajax", "channel", "longpoll", "presence", "push", "serializer", "socket", "timer"]
+  for (const name of names) {
+    const { default: exported } = await ours.module(`${name}.js`)
+    assert.ok(exported, name)
+  }
+  const { SOCKET_STATES, CHANNEL_STATES, CHANNEL_EVENTS, TRANSPORTS } =
+    await ours.module("constants.js")
+  assert.deepEqual(Object.values(SOCKET_STATES), [0, 1, 2, 3])
+  assert.deepEqual(Object.keys(CHANNEL_STATES), Object.values(CHANNEL_STATES))
+  const events = ["phx_close", "phx_error", "phx_join", "phx_reply", "phx_leave"]
+  assert.deepEqual(Object.values(CHANNEL_EVENTS), events)
+  assert.deepEqual(Object.values(TRANSPORTS), ["longpoll", "websocket"])
+})
