@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def chromium() -> str:
     if found.returncode != 0:
         skips.unavailable("chromium", found.stderr.strip())
     return found.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of a Node.js, which runs the JavaScript client without a browser."""
+    path = shutil.which("node")
+    if path is None:
+        skips.unavailable("node", "install Node.js 18 or newer")
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ import pytest
 # Must be the list in README.md, "What may be skipped".
 PERMITTED = {
     "chromium": "the tests in a real browser, where Chromium can neither be found nor installed",
+    "node": "the tests of the JavaScript client, where there is no Node.js",
 }
 
 _REASON = re.compile(r"not available here: (?P<part>[\w-]+): (?P<why>.*)", re.DOTALL)
