@@ -138,6 +138,18 @@ async def test_the_access_log():
         assert log.count("token=[FILTERED]") == lines
 
 
+async def test_tokens_are_masked_without_the_fast_path():
+    """uvicorn's own WebSockets are logged even without an access log."""
+    async with serve("tests.cli.app:app", "--ws", "websockets-sansio") as served:
+        async with connect(served.url, params={"token": "abc", "n": "1"}):
+            pass
+        await served.terminate()
+
+    log = "".join(served.log)
+    assert "abc" not in log
+    assert log.count("token=[FILTERED]") == 1
+
+
 async def test_the_end():
     """Clients are told to come back (1012), then the process ends."""
     async with serve("tests.cli.app:app") as served, connect(served.url) as alice:
