@@ -150,7 +150,7 @@ async def test_tokens_are_masked_without_the_fast_path():
     assert log.count("token=[FILTERED]") == 1
 
 
-async def test_the_end():
+async def test_clients_are_told_to_come_back_before_the_process_ends():
     """Clients are told to come back (1012), then the process ends."""
     async with serve("tests.cli.app:app") as served, connect(served.url) as alice:
         await alice.join("info")
@@ -175,7 +175,7 @@ async def test_the_end_has_a_bound():
             assert await ending in (0, -signal.SIGTERM)
 
 
-async def test_several_workers():
+async def test_several_workers_are_served_alike_and_end_together():
     """They are served alike, and end together."""
     async with serve("tests.cli.app:app", "--workers", "2") as served:
         async with asyncio.timeout(20):

@@ -296,7 +296,7 @@ async def test_nothing_happens_before_open(path: Path):
     assert files(path) == []
 
 
-async def test_nested_opens(path: Path):
+async def test_a_store_is_usable_until_all_who_opened_it_have_closed_it(path: Path):
     """A store that two presences opened is usable until both have closed it."""
     store = SqliteLastSeen(path)
     await asyncio.gather(store.open(), store.open())
@@ -430,7 +430,7 @@ async def test_a_cancelled_open_leaves_nothing_open(path: Path):
         await store.read(["alice"])
 
 
-async def test_memory():
+async def test_memory_keeps_times_until_the_last_user_closes_the_store():
     """``:memory:`` keeps times until the last user closes the store."""
     store = SqliteLastSeen(":memory:")
     await store.open()
