@@ -641,13 +641,12 @@ async def test_a_store_that_is_away_is_logged_once_a_minute(caplog: pytest.LogCa
     async with Scene() as scene:
         scene.store.errors = [OSError("disk on fire") for _ in range(62)]
         scene.recorder.seen("alice", 100.0)
-        await asyncio.sleep(70.5)
+        await asyncio.sleep(130.5)
 
         assert scene.counters == {"last_seen_failed": 62}
         what = "the last seen times of 1 keys wait for the next try"
         assert caplog.messages == [
-            f"FakeStore.record failed 1 times, {what}",
-            f"FakeStore.record failed 60 times, {what}",
+            f"FakeStore.record failed {count} times, {what}" for count in (1, 59, 2)
         ]
 
 

@@ -52,9 +52,7 @@ class MaskParameters(logging.Filter):
         names: Parts of names of parameters to mask, those of ``Endpoint(filter_parameters=…)``.
 
     Example:
-        >>> mask = MaskParameters(names=["token", "iban"])
-        >>> logging.getLogger("uvicorn.access").addFilter(mask)
-        >>> logging.getLogger("uvicorn.access").removeFilter(mask)
+        >>> logging.Logger("uvicorn's").addFilter(MaskParameters(names=["token", "iban"]))
     """
 
     def __init__(self, *, names: Sequence[str] = DEFAULT_NAMES) -> None:
