@@ -21,6 +21,7 @@ LAYERS = {
     "crdt": 1,
     "tracker": 2,
     "wire": 2,
+    "repeats": 3,
     "pubsub": 3,
     "tokens": 3,
     "channels": 4,

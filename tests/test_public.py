@@ -61,13 +61,13 @@ def public() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("thing", list(public()))
-def test_type_hints(thing: Any):
+def test_type_hints_resolve_at_run_time(thing: Any):
     """What reads hints at run time, as web frameworks do, finds every type."""
     get_type_hints(thing)
 
 
 @pytest.mark.parametrize("name", roost.__all__)
-def test_help(name: str):
+def test_help_has_a_page_for_everything(name: str):
     """``help()`` has a page for everything."""
     assert getattr(roost, name).__doc__.split("\n")[0] in pydoc.render_doc(getattr(roost, name))
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["LOGGERS", "LogBounds", "Repeats", "Shown", "plain", "show"]
+__all__ = ["LOGGERS", "LogBounds", "Shown", "plain", "show"]
 
 LOGGERS: Final = (
     "roost.asgi",
@@ -39,35 +39,6 @@ MAX_INFO_LINES: Final = 10_000  # below: these follow the traffic
 
 Mask = Callable[[object, Any], Any]
 """(key, value) of a dict → the value to show."""
-
-
-class Repeats:
-    """What may happen thousands of times: logged at first, and then once a minute, with the number.
-
-    Example:
-        >>> dropped = Repeats()
-        >>> [dropped.note(now) for now in (0.0, 1.0, 2.0, 61.0)]
-        [1, 0, 0, 3]
-    """
-
-    __slots__ = ("_count", "_logged_at")
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._logged_at: float | None = None
-
-    def note(self, now: float, count: int = 1) -> int:
-        """It happened, so many times.
-
-        Returns:
-            How often it happened since it was logged last, for the log; 0 if that has to wait.
-        """
-        self._count += count
-        if self._logged_at is not None and now - self._logged_at < PERIOD:
-            return 0
-        self._logged_at = now
-        count, self._count = self._count, 0
-        return count
 
 
 class Shown(str):

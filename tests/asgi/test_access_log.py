@@ -38,6 +38,29 @@ def test_records_of_uvicorn():
     assert other.getMessage() == "hello"
 
 
+def test_a_websocket_in_the_log_of_uvicorn_is_masked():
+    """uvicorn has a line of another shape for it, which it logs without an access log, too."""
+    record = logging.makeLogRecord(
+        {"msg": '%s - "WebSocket %s" [accepted]', "args": ("client", "/?token=abc")}
+    )
+
+    assert MaskParameters().filter(record)
+
+    assert record.getMessage() == 'client - "WebSocket /?token=[FILTERED]" [accepted]'
+
+
+def test_names_of_ones_own_replace_the_default_ones():
+    """As those of an endpoint's `filter_parameters` do, and in any case of letters."""
+    record = logging.makeLogRecord(
+        {"msg": '%s - "WebSocket %s" 403', "args": ("client", "/?iban=DE1&IBAN2=DE2&token=abc")}
+    )
+
+    assert MaskParameters(names=["Iban"]).filter(record)
+
+    path = "/?iban=[FILTERED]&IBAN2=[FILTERED]&token=abc"
+    assert record.getMessage() == f'client - "WebSocket {path}" 403'
+
+
 def test_a_query_that_is_no_text():
     """A request may have any bytes in its query: they do not reach the terminal of who reads."""
     assert mask_query("/x?a=\x1b[2K&token=1") == "/x?a=\\x1b[2K&token=[FILTERED]"

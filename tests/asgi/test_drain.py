@@ -21,7 +21,7 @@ class FakeConnection:
 
 
 @virtually
-async def test_batches():
+async def test_each_batch_is_closed_at_once_with_an_interval_between_two():
     """Each batch is closed at once, with an interval between two of them, none after the last."""
     connections = [FakeConnection() for _ in range(5)]
 
@@ -63,7 +63,7 @@ async def test_nobody_to_drain():
 
 
 @pytest.mark.conforms("SKT-9")
-def test_static_options():
+def test_a_drainer_closes_ten_thousand_every_two_seconds_by_default():
     """A drainer is what it is; by default it closes 10,000 connections every two seconds."""
     drainer = Drainer(batch_size=7)
 
@@ -84,6 +84,6 @@ def test_a_function_of_options():
 
 
 @pytest.mark.conforms("SKT-11")
-def test_no_drainer():
+def test_without_a_drainer_there_are_no_batches():
     """False means that there are no batches."""
     assert resolve(False) is None

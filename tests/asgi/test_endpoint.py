@@ -45,7 +45,7 @@ class UserSocket(Socket):
 # Where it runs.
 
 
-async def test_alone():
+async def test_an_endpoint_alone_answers_404_to_what_is_for_none_of_its_sockets():
     """An endpoint is an ASGI application; what is for none of its sockets gets 404."""
     endpoint = Endpoint({"/socket": UserSocket})
     async with run_uvicorn(endpoint) as url, httpx.AsyncClient() as http:
@@ -117,7 +117,9 @@ async def test_a_lifespan_of_the_application():
     assert not endpoint.pubsub.is_running
 
 
-async def test_no_lifespan(caplog: pytest.LogCaptureFixture):
+async def test_the_first_connection_starts_an_endpoint_without_a_lifespan(
+    caplog: pytest.LogCaptureFixture,
+):
     """The first connection starts the endpoint, and the log says how to do better, once."""
     endpoint = Endpoint({"/socket": UserSocket})
     async with run_uvicorn(endpoint, lifespan="off") as url:
@@ -209,7 +211,7 @@ async def test_a_start_that_fails():
         assert shared.count_users("room:1") == 0
 
 
-async def test_nested_runs():
+async def test_whoever_starts_it_stops_it_and_the_last_one_ends_the_run():
     """Whoever starts it stops it; the last one ends the run."""
     endpoint = Endpoint({"/socket": UserSocket})
     async with endpoint.running():
@@ -223,7 +225,7 @@ async def test_nested_runs():
         await endpoint.stop()
 
 
-async def test_several_endpoints():
+async def test_endpoints_with_one_pubsub_are_one_system():
     """With one PubSub they are one system: broadcasts and presences reach both."""
     online, pubsub = Presence(), PubSub()
 
@@ -487,7 +489,7 @@ async def test_sockets_of_one_endpoint():
         assert (await refusal(url, "/none")).status == 404
 
 
-async def test_context_variables():
+async def test_handlers_see_the_context_variables_of_their_own_connection():
     """Handlers see what `connect` set, each connection its own."""
     user: ContextVar[str] = ContextVar("user")
 

@@ -56,7 +56,7 @@ async def check(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("root_path", ["", "/api"])
-async def test_in_starlette(root_path: str):
+async def test_it_may_be_mounted_at_any_depth_in_starlette(root_path: str):
     """Mounted, nested, and with variables in the mount, below whatever root."""
     mounted = at_root()
     with_paths = Endpoint({"/a/:b": UserSocket})
@@ -77,7 +77,7 @@ async def test_in_starlette(root_path: str):
         await check(url, "/with/a/1")
 
 
-async def test_in_fastapi():
+async def test_it_may_be_mounted_in_fastapi_and_in_an_application_inside_it():
     """Mounted in the application, and in an application inside it."""
     mounted = at_root()
     app = FastAPI(lifespan=mounted.lifespan)
@@ -92,7 +92,7 @@ async def test_in_fastapi():
         await check(url, "/v1/socket")
 
 
-async def test_in_litestar():
+async def test_it_may_be_mounted_by_the_asgi_decorator_of_litestar():
     """Mounted by its decorator for ASGI applications."""
     mounted = at_root()
     handler = litestar.asgi("/socket", is_mount=True, copy_scope=True)(mounted)
@@ -106,7 +106,7 @@ async def test_in_litestar():
 # Around an application.
 
 
-async def test_around_starlette():
+async def test_around_starlette_both_lifespans_run():
     """Both lifespans run, and what is for none of the sockets is the application's."""
     notes = []
 
@@ -181,7 +181,7 @@ def around_django() -> Iterator[Endpoint]:
     del sys.modules[urls.__name__]
 
 
-async def test_around_django(around_django: Endpoint):
+async def test_around_django_views_may_broadcast(around_django: Endpoint):
     """Django has no lifespan and no WebSockets; its views may broadcast."""
     async with (
         run_uvicorn(around_django) as url,
@@ -226,7 +226,7 @@ async def test_a_path_that_is_none(caplog: pytest.LogCaptureFixture):
 
 
 @pytest.mark.parametrize("root_path", ["", "/api"])
-async def test_on_hypercorn(root_path: str, caplog: pytest.LogCaptureFixture):
+async def test_hypercorn_serves_it_by_plain_asgi(root_path: str, caplog: pytest.LogCaptureFixture):
     """Everything that is needed is plain ASGI."""
     app = Endpoint({"/socket": UserSocket})
     async with run_hypercorn(app, root_path=root_path) as url:
@@ -250,7 +250,7 @@ async def test_a_restart_on_hypercorn():
             await check(url, "/socket")
 
 
-async def test_on_daphne():
+async def test_on_daphne_clients_get_other_close_codes_and_come_back():
     """It refuses the close codes that only servers send; the clients get others, and come back."""
     async with (
         run_daphne("tests.asgi.daphne_app:app") as url,

@@ -58,7 +58,9 @@ def test_tokens_that_are_none(encoded: str):
         (["c"], ["a", "b"], (False, None)),
     ],
 )
-def test_subprotocols(offered: list[str], configured: list[str], chosen: tuple[bool, str | None]):
+def test_the_order_of_the_server_decides_on_the_subprotocol(
+    offered: list[str], configured: list[str], chosen: tuple[bool, str | None]
+):
     """The server's order decides; nothing configured or nothing offered is no reason to refuse."""
     assert choose_subprotocol(offered, configured) == chosen
 
@@ -74,7 +76,9 @@ def test_subprotocols(offered: list[str], configured: list[str], chosen: tuple[b
         ("ws", "", ("http", "10.0.0.2", 80)),
     ],
 )
-def test_uris(scheme: str, host: str, uri: tuple[str, str, int]):
+def test_host_and_port_of_the_uri_come_from_the_host_header(
+    scheme: str, host: str, uri: tuple[str, str, int]
+):
     """Host and port come from the Host header, the port else from the scheme."""
     got = info(websocket_scope({"host": host}, scheme=scheme, query_string=b"a=1")).uri
 
@@ -108,7 +112,9 @@ def test_a_server_that_knows_little():
         (None, {"check_csrf": False}, True),
     ],
 )
-def test_sessions(token: Any, options: dict[str, Any], has_session: bool):
+def test_the_session_takes_the_csrf_token_that_is_in_it(
+    token: Any, options: dict[str, Any], has_session: bool
+):
     """Who wants the session shows the token that is in it, unless the mount does not ask."""
     session = {"user": "alice", "_csrf_token": "t0ken", "other_key": "other"}
     params = {} if token is None else {"_csrf_token": token}

@@ -447,7 +447,7 @@ def shown(given: Any) -> str:
 
 @pytest.mark.parametrize("name", DOORS)
 @virtually
-async def test_odd_names(name: str):
+async def test_odd_names_are_refused_where_they_are_given_or_arrive_as_text(name: str):
     """What can't be a name is refused where it is given; what can be one arrives as plain text."""
     for given_name in ODD:
         await walk_through(DOORS[name], given_name)

@@ -30,7 +30,7 @@ def test_a_request_without_origin(check: CheckOrigin):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.com", "null", "", "file://", "http://[", "\x00"])
-def test_no_check(origin: str):
+def test_with_false_every_origin_passes(origin: str):
     """With False, everything passes, also what is no origin."""
     assert allows(False, origin)
 
@@ -47,7 +47,7 @@ def test_no_check(origin: str):
         ("http://evil.com", False),
     ],
 )
-def test_the_default(origin: str, is_allowed: bool):
+def test_by_default_the_host_of_the_request_may_connect(origin: str, is_allowed: bool):
     """The host that the request is for; scheme and port do not matter."""
     assert allows(True, origin) is is_allowed
 
@@ -103,7 +103,7 @@ def test_origins_without_a_host(check: CheckOrigin, origin: str):
         ("https://münchen.example:81", "https://xn--mnchen-3ya.example:81", True),
     ],
 )
-def test_lists(entry: str, origin: str, is_allowed: bool):
+def test_an_entry_of_a_list_fixes_what_it_names(entry: str, origin: str, is_allowed: bool):
     """An entry fixes what it names: the host, the scheme with its port, the port."""
     assert allows([entry], origin) is is_allowed
     assert allows(["//other.org", entry], origin) is is_allowed
@@ -128,7 +128,7 @@ def test_the_same_origin(scheme: str, host: str, origin: str, is_allowed: bool):
     assert allows("conn", origin, scheme=scheme, headers={"host": host}) is is_allowed
 
 
-def test_a_function():
+def test_a_function_gets_the_parsed_origin_and_decides_alone():
     """It gets the parsed origin, also one without a host, and decides alone."""
     seen: list[Origin] = []
 

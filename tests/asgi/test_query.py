@@ -30,7 +30,9 @@ from roost.exceptions import InvalidMessage
         (b"a=1&a[]=2", {"a": ["2"]}),
     ],
 )
-def test_queries(query: bytes, params: dict[str, Any]):
+def test_names_nest_in_brackets_and_a_repeated_one_counts_last(
+    query: bytes, params: dict[str, Any]
+):
     """Names nest in brackets, empty brackets append, a repeated name counts last."""
     assert parse_query(query) == params
 

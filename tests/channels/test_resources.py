@@ -276,7 +276,9 @@ async def test_a_topic_is_subscribed_to_once(case: ChannelCase, join: Join):
     assert notes.all() == [Broadcast("news", "flash", {"n": 1}), "plain"]
 
 
-async def test_unsubscribe(case: ChannelCase, join: Join):
+async def test_unsubscribing_ends_a_subscription_and_is_harmless_without_one(
+    case: ChannelCase, join: Join
+):
     """Unsubscribing ends it, and is harmless for a topic that was not subscribed to."""
     notes = Notes()
 

@@ -206,7 +206,7 @@ async def test_handle_info_may_stop(join: Join):
 
 
 @pytest.mark.conforms("CT-32")
-async def test_leave(join: Join):
+async def test_a_leave_is_answered_before_the_channel_ends(join: Join):
     """The client's leave is answered, then the channel ends; leaving again is harmless."""
     notes = Notes()
     room = await join(ending(notes))

@@ -49,7 +49,7 @@ def test_assign_a_mapping():
 
 
 @pytest.mark.conforms("SKT-6")
-def test_assigning_merges():
+def test_what_is_assigned_is_laid_over_what_is_there():
     """What is assigned is laid over what is there, or merged into a new dict."""
     socket = Socket()
     socket.assigns = {"user_id": "alice", "role": "guest"}
@@ -59,7 +59,7 @@ def test_assigning_merges():
 
 
 @pytest.mark.conforms("SKT-7")
-def test_assign_pairs():
+def test_pairs_and_keywords_may_be_assigned():
     """Pairs will do, and keywords."""
     socket = Socket()
     socket.assigns.update([("user_id", "alice")], role="guest")

@@ -8,14 +8,14 @@ import pytest
 from roost.cli import main
 
 
-def test_its_version(capsys: pytest.CaptureFixture[str]):
+def test_its_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
     """It is the package's."""
     main(["--version"])
 
     assert capsys.readouterr().out == f"roost {version('roost')}\n"
 
 
-def test_help(capsys: pytest.CaptureFixture[str]):
+def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]):
     """It says what there is."""
     main(["--help"])
 

@@ -138,7 +138,19 @@ async def test_the_access_log():
         assert log.count("token=[FILTERED]") == lines
 
 
-async def test_the_end():
+async def test_tokens_are_masked_without_the_fast_path():
+    """uvicorn's own WebSockets are logged even without an access log."""
+    async with serve("tests.cli.app:app", "--ws", "websockets-sansio") as served:
+        async with connect(served.url, params={"token": "abc", "n": "1"}):
+            pass
+        await served.terminate()
+
+    log = "".join(served.log)
+    assert "abc" not in log
+    assert log.count("token=[FILTERED]") == 1
+
+
+async def test_clients_are_told_to_come_back_before_the_process_ends():
     """Clients are told to come back (1012), then the process ends."""
     async with serve("tests.cli.app:app") as served, connect(served.url) as alice:
         await alice.join("info")
@@ -163,7 +175,7 @@ async def test_the_end_has_a_bound():
             assert await ending in (0, -signal.SIGTERM)
 
 
-async def test_several_workers():
+async def test_several_workers_are_served_alike_and_end_together():
     """They are served alike, and end together."""
     async with serve("tests.cli.app:app", "--workers", "2") as served:
         async with asyncio.timeout(20):

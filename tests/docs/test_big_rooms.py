@@ -72,7 +72,7 @@ class Crowd:
 # The arithmetic.
 
 
-def test_the_table():
+def test_the_figures_of_the_table_follow_their_formulas():
     """Its figures are N(N−1)/2 messages and N(N+1)/2 entries."""
     rows = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", GUIDE.text, flags=re.MULTILINE)
     assert len(rows) == 4
@@ -196,7 +196,7 @@ async def test_a_number_instead_of_a_list():
 
 
 @virtually
-async def test_silence():
+async def test_a_silent_room_tells_nobody_and_the_server_knows_everything():
     """Nobody is told anything, and the server knows everything."""
     guide = GUIDE.run(until="Policies")
     async with ChannelCase(guide.endpoint) as case:
@@ -241,7 +241,7 @@ async def test_a_few_seconds_of_grace():
 
 
 @virtually
-async def test_limits():
+async def test_a_full_room_refuses_the_fifth_player_but_no_second_tab():
     """The fifth player is refused; a second tab of the first is not."""
     guide = GUIDE.run(until="Policies")
     async with ChannelCase(guide.endpoint) as case:

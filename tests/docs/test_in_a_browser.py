@@ -66,7 +66,9 @@ async def test_names_are_shown_as_text(tabs: Tabs, folder: Path):
         assert tabs.errors == []
 
 
-async def test_the_chat(tabs: Tabs, folder: Path):
+async def test_the_page_of_the_chat_says_who_joined_spoke_is_away_and_left(
+    tabs: Tabs, folder: Path
+):
     """The page of the chat says who joined, what they say, that they are away, and who left."""
     write_page(PRESENCE, folder, "A chat", "Away and back")
     guide = PRESENCE.run(until="Away and back")

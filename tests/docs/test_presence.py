@@ -265,7 +265,7 @@ async def test_the_list_first_and_track_afterwards():
 
 
 @virtually
-async def test_the_chat():
+async def test_the_chat_lists_names_roles_and_statuses():
     """The list has names, roles and statuses; what is said reaches all; silence is refused."""
     guide = GUIDE.run(until="A chat")
     async with ChannelCase(guide.endpoint) as case:

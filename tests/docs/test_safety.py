@@ -16,7 +16,7 @@ from roost.testing import ChannelCase, ClientCase
 from roost.wire.messages import Reply
 from tests.clients import connect, refusal
 from tests.docs.guide import Guide
-from tests.servers import run_uvicorn
+from tests.servers import FAST, PLAIN, run_uvicorn
 from tests.virtual_clock import virtually
 
 GUIDE = Guide("safety.md")
@@ -221,6 +221,13 @@ async def test_check_origin_of_the_connection_compares_scheme_and_port():
 # What stands in the log.
 
 
+@pytest.fixture(autouse=True)
+def filters_of_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page adds to uvicorn's loggers is gone after each test."""
+    for name in ("uvicorn.access", "uvicorn.error"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+
+
 async def test_named_parameters_are_masked_in_the_log(caplog: pytest.LogCaptureFixture):
     """The endpoint's list replaces the default, for connects, joins and events alike."""
     caplog.set_level(logging.DEBUG, "roost")
@@ -236,6 +243,26 @@ async def test_named_parameters_are_masked_in_the_log(caplog: pytest.LogCaptureF
     assert any("HANDLED shout" in each and "[FILTERED]" in each for each in lines)
     assert any("JOINED room:1" in each and "[FILTERED]" in each for each in lines)
     assert "DE7" not in " ".join(lines)
+
+
+async def test_named_parameters_are_masked_in_the_log_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+):
+    """uvicorn's lines for HTTP and for WebSockets, on both of its paths."""
+    caplog.set_level(logging.INFO)
+    guide = GUIDE.run(until="How long names may be")
+    protocols = ["phoenix", encoded(guide, "alice")]
+    params = {"my_iban": "DE75"}
+    for ws in (FAST, PLAIN):
+        async with run_uvicorn(guide.discreet_endpoint, ws=ws, log_level="info") as url:
+            async with connect(url, params=params, subprotocols=protocols):
+                pass
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await http.get(url, params=params)
+
+    lines = [each.getMessage() for each in caplog.records if each.name.startswith("uvicorn")]
+    assert sum("my_iban=[FILTERED]" in line for line in lines) == 4
+    assert "DE75" not in " ".join(lines)
 
 
 def encoded(guide: Any, user_id: str) -> str:

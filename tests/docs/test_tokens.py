@@ -134,7 +134,7 @@ async def test_a_renewed_token_keeps_the_connection():
         assert room.channel.is_joined
 
 
-def test_the_leeway():
+def test_the_leeway_is_five_seconds():
     """It is 5 seconds."""
     guide = GUIDE.run(until="Log in, and connect")
     now = time.time()
@@ -147,7 +147,7 @@ def test_the_leeway():
 # The rest.
 
 
-def test_rotation():
+def test_what_the_old_secret_signed_is_good_until_it_is_left_out():
     """What the old secret signed is good until it is left out."""
     old = GUIDE.run(until="Log in, and connect").user_tokens
     new = GUIDE.run(until="Rotate the secret").user_tokens
@@ -158,7 +158,7 @@ def test_rotation():
 
 
 @virtually
-async def test_an_invitation():
+async def test_an_invitation_lets_into_its_room_and_nowhere_else():
     """It lets into its room, and nowhere else; it can't be read."""
     guide = GUIDE.run(until="Tokens that nobody can read")
     invitation = guide.link.partition("?t=")[2]
@@ -221,7 +221,7 @@ async def test_users_of_a_provider():
         assert guide.partner_tokens.verify(good).data["sub"] == "alice"
 
 
-def test_the_bounds():
+def test_the_bounds_of_the_page_are_those_of_the_code():
     """The numbers of the page are those of the code."""
     assert verified.MAX_TOKEN_SIZE == 8192
     assert verified.DEFAULT_MAX_AGE == 86400

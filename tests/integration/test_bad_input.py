@@ -224,7 +224,7 @@ async def test_a_connection_that_breaks(vsn: str):
 # What costs the message, or the channel.
 
 
-async def test_unknown_events(vsn: str):
+async def test_unknown_events_get_an_error_reply_and_the_channel_lives(vsn: str):
     """They get an error reply, also those that only servers send; the channel lives."""
     async with a_room(vsn) as (alice, _):
         events = ["", "unknown", "phx_reply", "phx_error", "phx_close", "presence_diff", "join"]

@@ -35,7 +35,7 @@ def test_a_transport_that_checks_the_origin_again():
 
 @pytest.mark.conforms("EPS-3")
 @pytest.mark.parametrize("option", ["drainer", "unknown"])
-def test_unknown_options(option: str):
+def test_an_option_that_the_transport_does_not_have_is_refused(option: str):
     """An option that the transport does not have is refused; the drainer is the mount's."""
     options: dict[str, Any] = {option: False}
 

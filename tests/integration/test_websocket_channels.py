@@ -250,7 +250,7 @@ async def test_a_topic_without_a_route(vsn: str, caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.conforms("WSC-28")
-async def test_binary_events():
+async def test_bytes_reach_the_handler_and_its_bytes_the_client():
     """Bytes reach the handler, and its bytes reach the client, as frames of bytes."""
     async with run_uvicorn(Endpoint({"/socket": UserSocket})) as url, connect(url) as bob:
         await bob.send("1", "1", "room:1", "phx_join")
@@ -290,7 +290,7 @@ class Desk:
 
 
 @pytest.mark.conforms("WSC-5")
-async def test_x_headers(vsn: str):
+async def test_headers_that_begin_with_x_reach_connect(vsn: str):
     """Headers that begin with x- reach `connect`, in order, others don't."""
     headers = [("X-Foo", "one"), ("Foo", "no"), ("x-bar", "two"), ("X-Foo", "three")]
 
@@ -312,7 +312,7 @@ async def test_sec_websocket_headers(vsn: str):
 
 
 @pytest.mark.conforms("WSC-7")
-async def test_trace_context(vsn: str):
+async def test_the_headers_of_the_trace_context_reach_connect(vsn: str):
     """The two headers of the W3C's trace context reach `connect`."""
     headers = {"TraceParent": "00-0af7-b7ad-01", "tracestate": "a=1", "traceother": "no"}
 
@@ -325,7 +325,7 @@ async def test_trace_context(vsn: str):
 
 
 @pytest.mark.conforms("WSC-8")
-async def test_peer_data(vsn: str):
+async def test_the_address_and_port_of_the_client_reach_connect(vsn: str):
     """The address and port of the client reach `connect`."""
     desk = Desk()
     async with run_uvicorn(desk.endpoint) as url, connect(url, vsn=vsn) as bob:
@@ -335,7 +335,7 @@ async def test_peer_data(vsn: str):
 
 
 @pytest.mark.conforms("WSC-9")
-async def test_the_uri(vsn: str):
+async def test_all_parts_of_the_uri_reach_connect(vsn: str):
     """All parts of the URI reach `connect`."""
     desk = Desk()
     async with (
@@ -386,7 +386,9 @@ async def log_in(request: Request) -> Response:
     ],
     ids=["cookie and token", "bad token", "list of tokens", "no token", "no cookie"],
 )
-async def test_the_session(vsn: str, has_cookie: bool, params: dict[str, str], session: Any):
+async def test_only_cookie_and_token_together_give_the_session(
+    vsn: str, has_cookie: bool, params: dict[str, str], session: Any
+):
     """Only who has the cookie and the token of the page gets at the session; all may connect."""
     desk = Desk()
     app = Starlette(
@@ -411,7 +413,7 @@ async def _cookie(url: str) -> str:
 
 
 @pytest.mark.conforms("WSC-19")
-async def test_origins(vsn: str):
+async def test_pages_of_the_listed_hosts_may_connect(vsn: str):
     """Pages of the listed hosts may connect, others get 403."""
     endpoint = Endpoint({"/socket": UserSocket}, hosts=["//example.com"])
     async with run_uvicorn(endpoint) as url:

@@ -62,7 +62,9 @@ async def test_the_origin_of_a_page(caplog: pytest.LogCaptureFixture):
 
 
 @pytest.mark.conforms("WSS-3")
-async def test_subprotocols(caplog: pytest.LogCaptureFixture):
+async def test_what_the_client_offers_must_have_a_configured_subprotocol(
+    caplog: pytest.LogCaptureFixture,
+):
     """What the client offers must have one that is configured; to offer none is fine."""
     mount = Mount(EchoSocket, websocket=WebSocket(subprotocols=["sip", "chat"]))
     async with run_uvicorn(Endpoint({"/socket": mount})) as url:
@@ -124,7 +126,7 @@ async def test_an_auth_token_that_is_none():
 
 
 @pytest.mark.conforms("WSS-4")
-async def test_query_parameters():
+async def test_query_parameters_reach_connect_decoded():
     """They reach `connect`, decoded."""
     async with (
         run_uvicorn(Endpoint({"/socket": EchoSocket})) as url,
@@ -136,7 +138,7 @@ async def test_query_parameters():
 
 
 @pytest.mark.conforms("WSS-5")
-async def test_pings():
+async def test_pings_are_answered_with_what_they_carry():
     """They are answered with what they carry, and the connection goes on."""
     async with run_uvicorn(Endpoint({"/socket": EchoSocket})) as url, connect(url) as alice:
         for payload in (b"", b"hello"):
@@ -169,7 +171,7 @@ async def test_a_path_of_the_transport():
 
 
 @pytest.mark.conforms("WSS-8")
-async def test_path_variables():
+async def test_path_variables_reach_connect_and_win_over_the_query():
     """Segments of both paths reach `connect`, with the query, and win over it."""
     mount = Mount(EchoSocket, websocket=WebSocket(path=":path_var/:_hidden/path"))
     async with (

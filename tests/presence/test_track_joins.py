@@ -361,7 +361,7 @@ def test_an_id_that_says_nothing(id: Any):
 
 
 @virtually
-async def test_the_meta():
+async def test_the_meta_says_since_when_or_what_a_function_says():
     """By default it says since when, or what a function of the channel says."""
     online = Presence()
 

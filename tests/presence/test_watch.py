@@ -327,13 +327,11 @@ async def test_a_reader_that_is_too_slow_is_logged(caplog: pytest.LogCaptureFixt
             await anext(watch)
             for number in range(MAX_WAITING + 1):
                 lease(online, f"user-{n}-{number}")
-            await asyncio.sleep(30)
+            await asyncio.sleep(31)
 
     assert caplog.messages == [
-        f"a watch of 'room:1' is too slow: dropped {MAX_WAITING + 1} changes, its reader gets a "
-        "snapshot",
-        f"a watch of 'room:1' is too slow: dropped {2 * MAX_WAITING + 2} changes, its reader gets "
-        "a snapshot",
+        f"a watch of 'room:1' is too slow: dropped {count} changes, its reader gets a snapshot"
+        for count in (MAX_WAITING + 1, MAX_WAITING + 1, 2 * MAX_WAITING + 2)
     ]
 
 

@@ -139,14 +139,14 @@ class TestNats(BrokerScenes, LinkConformance, OutageConformance):
             with pytest.raises(AdapterError, match="no permission"):
                 await adapter(user).start(lambda data: None, Node(adapter(user)))
 
-    async def test_several_servers(self, engine: NatsEngine) -> None:
+    async def test_any_of_several_servers_will_do(self, engine: NatsEngine) -> None:
         """Any of the servers will do; those that don't run are passed over."""
         url = f"nats://alice:secret@127.0.0.1:{free_port()},127.0.0.1:{engine.port}"
         for _ in range(4):  # the first to try is drawn by lot
             async with self.running(NatsAdapter(url), NatsAdapter(url)):
                 pass
 
-    async def test_a_token(self, tmp_path: Path) -> None:
+    async def test_a_token_may_be_an_argument_or_stand_in_the_url(self, tmp_path: Path) -> None:
         """A token may be an argument, or stand in the URL in the user's place."""
         with NatsServer(tmp_path, "authorization {token: 's%cret'}") as server:
             there = f"127.0.0.1:{server.port}"
@@ -157,7 +157,9 @@ class TestNats(BrokerScenes, LinkConformance, OutageConformance):
             with pytest.raises(AdapterError, match="credentials"):
                 await NatsAdapter(f"nats://{there}").start(lambda data: None, Node(one))
 
-    async def test_tls(self, tmp_path: Path, engine: NatsEngine) -> None:
+    async def test_tls_needs_the_certificate_of_the_authority(
+        self, tmp_path: Path, engine: NatsEngine
+    ) -> None:
         """TLS works with the authority's certificate, and fails with a reason in other cases."""
         with NatsServer(
             tmp_path,

@@ -183,7 +183,7 @@ async def test_direct_broadcast_to_an_unknown_node(pubsub: PubSub):
 
 
 @pytest.mark.conforms("PS-9")
-async def test_local_broadcast(pubsub: PubSub):
+async def test_a_local_broadcast_reaches_the_subscribers_on_this_node(pubsub: PubSub):
     """A local broadcast reaches the subscribers on this node."""
     alice = Inbox()
     pubsub.subscribe("room:1", alice)

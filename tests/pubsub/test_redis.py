@@ -213,7 +213,9 @@ class TestRedis(BrokerScenes, LinkConformance, OutageConformance):
         with pytest.raises(AdapterError, match=r"No such file|refused"):
             await one.start(lambda data: None, Node(one))
 
-    async def test_tls(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_tls_needs_the_certificate_of_the_authority(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """TLS works with the authority's certificate, and fails with a reason in other cases."""
         port = free_port()
         authority = str(CERTIFICATES / "authority.pem")

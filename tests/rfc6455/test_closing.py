@@ -9,7 +9,7 @@ PROPER = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000
 IMPROPER = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535]
 
 
-async def test_a_close(subject: Subject):
+async def test_a_close_is_answered_before_the_server_closes_the_connection(subject: Subject):
     """It is answered, then the server closes the connection (7.1.1)."""
     async with subject.open() as wire:
         await subject.check(wire)
@@ -62,7 +62,7 @@ async def test_half_a_code(subject: Subject):
 
 
 @pytest.mark.parametrize("size", [0, 1, 123])
-async def test_a_reason(subject: Subject, size: int):
+async def test_the_reason_of_a_close_comes_back(subject: Subject, size: int):
     """It comes back (7.3.3 to 7.3.5)."""
     async with subject.open() as wire:
         await wire.say(close(1000, b"x" * size))
@@ -87,7 +87,7 @@ async def test_a_reason_that_is_no_text(subject: Subject):
 
 
 @pytest.mark.parametrize("code", PROPER)
-async def test_proper_codes(subject: Subject, code: int):
+async def test_proper_close_codes_come_back(subject: Subject, code: int):
     """They come back (7.7)."""
     async with subject.open() as wire:
         await wire.say(close(code))
@@ -96,7 +96,7 @@ async def test_proper_codes(subject: Subject, code: int):
 
 
 @pytest.mark.parametrize("code", IMPROPER)
-async def test_improper_codes(subject: Subject, code: int):
+async def test_improper_close_codes_are_protocol_errors(subject: Subject, code: int):
     """1002 (7.9, 7.13)."""
     async with subject.open() as wire:
         await wire.say(close(code))

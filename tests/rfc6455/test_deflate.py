@@ -53,7 +53,7 @@ async def test_a_server_that_does_not_offer(subject: Subject):
         await subject.check(wire)
 
 
-async def test_compressed_messages(deflating: Subject):
+async def test_one_window_serves_all_compressed_messages(deflating: Subject):
     """One window serves all messages; those without compression may come in between."""
     async with deflating.open(OFFER) as wire:
         assert "permessage-deflate" in wire.head
@@ -64,7 +64,7 @@ async def test_compressed_messages(deflating: Subject):
             assert deflating.heard(deflate.decompress(await wire.hear())) == "plain"
 
 
-async def test_compressed_fragments(deflating: Subject):
+async def test_the_first_fragment_says_that_all_are_compressed(deflating: Subject):
     """The first frame says that all are; pings in between are never."""
     async with deflating.open(OFFER) as wire:
         deflate = Deflate()
@@ -108,7 +108,7 @@ async def test_the_bit_where_it_must_not_be(deflating: Subject, opcode: int):
         assert await wire.hear_close() == 1002
 
 
-async def test_a_bomb(deflating: Subject):
+async def test_a_bomb_is_refused_before_it_is_unpacked(deflating: Subject):
     """What is too large when it is unpacked is refused before it is: 1009."""
     async with deflating.open(OFFER) as wire:
         bomb = Deflate().compress(bytes(MAX_SIZE * 50))

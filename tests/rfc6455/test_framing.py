@@ -79,7 +79,7 @@ async def test_a_frame_without_a_mask(subject: Subject):
         assert await wire.hear_close() == 1002
 
 
-async def test_any_mask(subject: Subject):
+async def test_any_mask_will_do_even_zeros(subject: Subject):
     """Also one of zeros."""
     async with subject.open() as wire:
         for mask in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x80\x01\x7f\x00"):
@@ -92,7 +92,7 @@ async def test_any_mask(subject: Subject):
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(range(125)), b"\xff" * 125])
 @pytest.mark.parametrize("chop", [None, 1])
-async def test_a_ping(subject: Subject, data: bytes, chop: int | None):
+async def test_a_ping_is_answered_with_its_data(subject: Subject, data: bytes, chop: int | None):
     """It is answered by a pong with its data (2.1 to 2.4, 2.6)."""
     async with subject.open() as wire:
         await wire.say(frame(PING, data), chop=chop)
@@ -108,7 +108,7 @@ async def test_a_ping_that_is_too_long(subject: Subject):
         assert await wire.hear_close() == 1002
 
 
-async def test_many_pings(subject: Subject):
+async def test_many_pings_are_each_answered_in_order(subject: Subject):
     """Each is answered, in order (2.10, 2.11)."""
     async with subject.open() as wire:
         await wire.say(*(frame(PING, bytes([number])) for number in range(10)))
@@ -129,7 +129,7 @@ async def test_a_pong_that_nobody_asked_for(subject: Subject):
 
 @pytest.mark.parametrize("rsv", range(1, 8))
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG])
-async def test_reserved_bits(subject: Subject, opcode: int, rsv: int):
+async def test_reserved_bits_are_protocol_errors(subject: Subject, opcode: int, rsv: int):
     """None is agreed on: 1002 (3.1 to 3.7)."""
     async with subject.open() as wire:
         await wire.say(frame(opcode, b"hi", rsv=rsv))
@@ -139,7 +139,7 @@ async def test_reserved_bits(subject: Subject, opcode: int, rsv: int):
 
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 @pytest.mark.parametrize("data", [b"", b"hi"])
-async def test_reserved_opcodes(subject: Subject, opcode: int, data: bytes):
+async def test_reserved_opcodes_are_protocol_errors(subject: Subject, opcode: int, data: bytes):
     """1002 (4.1, 4.2)."""
     async with subject.open() as wire:
         await wire.say(frame(opcode, data))
@@ -171,7 +171,9 @@ async def test_control_frames_in_fragments(subject: Subject, opcode: int):
 @pytest.mark.parametrize("kind", ["text", "binary"])
 @pytest.mark.parametrize("chop", [None, 1])
 @pytest.mark.parametrize("cuts", [[3], [0, 5], [1, 1, 2], [2, 3, 5, 8, 13]])
-async def test_fragments(subject: Subject, kind: str, chop: int | None, cuts: list[int]):
+async def test_fragments_make_one_message_and_pings_go_between(
+    subject: Subject, kind: str, chop: int | None, cuts: list[int]
+):
     """They make one message, wherever it is cut, and pings go between (5.3 to 5.8, 5.19)."""
     said: str | bytes = "fragmented text" if kind == "text" else b"fragmented bytes"
     data = subject.said(said)

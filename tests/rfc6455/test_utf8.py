@@ -34,7 +34,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-async def test_text(subject: Subject, text: str):
+async def test_all_unicode_comes_back(subject: Subject, text: str):
     """Whatever Unicode there is comes back (6.2, 6.5 to 6.7, 6.9, 6.22, 6.23)."""
     async with subject.open() as wire:
         await subject.check(wire, text)

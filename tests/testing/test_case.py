@@ -328,7 +328,7 @@ async def test_a_payload_is_optional(room: JoinedCase):
 
 
 @pytest.mark.conforms("CT-33")
-async def test_close(case: ChannelCase, room: JoinedCase):
+async def test_close_ends_the_channel_and_does_nothing_again(case: ChannelCase, room: JoinedCase):
     """Close ends the channel as the end of its connection would; again it does nothing."""
     done: list[Channel] = []
     room.channel.add_done_callback(done.append)
@@ -560,7 +560,7 @@ async def test_a_refutation_that_holds(room: JoinedCase):
     await room.assert_push("pushed", {"n": 1})
 
 
-def test_timeouts():
+def test_a_test_says_how_long_assertions_wait():
     """Assertions return as soon as they hold, refutations take their time; a test says how long."""
 
     async def scene() -> None:

@@ -28,7 +28,7 @@ from roost.testing import matches
         (1, 1.0),
     ],
 )
-def test_what_matches(pattern: Any, value: Any):
+def test_dicts_may_have_more_than_the_pattern_names(pattern: Any, value: Any):
     """Dicts may have more than the pattern names, at any depth; lists are compared as a whole."""
     assert matches(pattern, value)
 

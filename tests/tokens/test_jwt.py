@@ -69,7 +69,7 @@ def test_ed25519_under_its_new_name(keys: Keys):
 
 
 @pytest.mark.usefixtures("clock")
-def test_several_keys():
+def test_any_of_several_keys_verifies():
     """Any of them verifies: so that they can be rotated."""
     old, new = SECRET, SECRET[::-1]
 

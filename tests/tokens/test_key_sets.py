@@ -392,7 +392,7 @@ def verifier_at(url: str, **options: Any) -> JWKSVerifier:
 DOCUMENT = json.dumps({"keys": [public_jwk(KEYS.rsa, kid="1")]}).encode()
 
 
-async def test_over_http():
+async def test_key_sets_are_fetched_by_the_standard_library_by_default():
     """Without a fetch of the application's it is done by the standard library."""
     async with served(200, DOCUMENT[:50], DOCUMENT[50:]) as url:
         assert await is_good(verifier_at(url), token())

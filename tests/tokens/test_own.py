@@ -138,7 +138,7 @@ def test_tokens_from_the_future(kind: str, clock: Clock):
 
 
 @both
-def test_several_secrets(kind: str):
+def test_the_first_secret_makes_tokens_and_all_are_read(kind: str):
     """The first of them makes tokens, all of them are read: so that they can be rotated."""
     old, new = SECRET, SECRET[::-1]
     before, during, after = way(kind, old), way(kind, [new, old]), way(kind, (new,))

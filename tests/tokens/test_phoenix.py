@@ -216,7 +216,7 @@ def test_the_digest_changes_the_key(kind: str):
 
 
 @pytest.mark.conforms("TOK-11")
-def test_the_defaults():
+def test_a_key_is_32_bytes_of_pbkdf2_by_default():
     """A key is 32 bytes of PBKDF2 with SHA-256 and 1,000 iterations."""
     said = {"key_length": 32, "key_digest": "sha256", "key_iterations": 1000}
 
@@ -431,7 +431,7 @@ def test_what_older_phoenix_encrypted_is_decrypted(key_length: int, token: str):
 
 
 @both
-def test_several_secrets(kind: str):
+def test_the_first_secret_makes_tokens_and_all_are_read(kind: str):
     """The first of them makes tokens, all of them are read: so that they can be rotated."""
     old, new = "the secret of last year, long enough", "the secret of this year, long enough"
     before, during, after = way(kind, old), way(kind, [new, old]), way(kind, [new])

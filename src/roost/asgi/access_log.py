@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -11,38 +12,60 @@ from roost.wire.filter import DEFAULT_NAMES, FILTERED
 
 __all__ = ["MaskParameters", "mask_query"]
 
-_PATH: Final = 2  # uvicorn logs client, method, path with query, version, status
+# uvicorn logs client, method, path with query, version, status to ``uvicorn.access``, and to
+# ``uvicorn.error``, for each WebSocket and whether or not there is an access log: client, path.
+_PATH: Final = 2
+_WEBSOCKET: Final = '"WebSocket %s"'
+_WEBSOCKET_PATH: Final = 1
 
 
-def mask_query(path: str) -> str:
-    """Mask the values of parameters whose names contain ``token`` and the like.
+def mask_query(path: str, names: Sequence[str] = DEFAULT_NAMES) -> str:
+    """Mask the values of parameters whose names contain one of ``names``.
 
     What is not printable is escaped, and what is too long is cut, as in all logs of roost.
+
+    Args:
+        path: With its query.
+        names: Parts of names, in lower case.
 
     Example:
         >>> mask_query("/socket/websocket?vsn=2.0.0&user_token=abc")
         '/socket/websocket?vsn=2.0.0&user_token=[FILTERED]'
     """
     base, mark, query = path.partition("?")
-    return plain(base + mark + "&".join(map(_mask, query.split("&"))))
+    return plain(base + mark + "&".join(_mask(each, names) for each in query.split("&")))
 
 
-def _mask(parameter: str) -> str:
+def _mask(parameter: str, names: Sequence[str]) -> str:
     name, equals, _ = parameter.partition("=")
     lower = unquote_plus(name).lower()
-    is_secret = equals and any(part in lower for part in DEFAULT_NAMES)
+    is_secret = equals and any(part in lower for part in names)
     return f"{name}={FILTERED}" if is_secret else parameter
 
 
 class MaskParameters(logging.Filter):
-    """A filter for uvicorn's access log, for the ``filters`` of a logging configuration."""
+    """A filter for uvicorn's logs: of a logger, or in the ``filters`` of a logging configuration.
+
+    The lines for HTTP are of ``uvicorn.access``, those for WebSockets of ``uvicorn.error``.
+
+    Args:
+        names: Parts of names of parameters to mask, those of ``Endpoint(filter_parameters=…)``.
+
+    Example:
+        >>> logging.Logger("uvicorn's").addFilter(MaskParameters(names=["token", "iban"]))
+    """
+
+    def __init__(self, *, names: Sequence[str] = DEFAULT_NAMES) -> None:
+        super().__init__()
+        self._names = tuple(name.lower() for name in names)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the query in a record of ``uvicorn.access``; every record passes."""
+        """Mask the query in a record of uvicorn's; every record passes."""
         arguments = record.args
-        if isinstance(arguments, tuple) and len(arguments) > _PATH:
-            path = arguments[_PATH]
+        at = _WEBSOCKET_PATH if _WEBSOCKET in str(record.msg) else _PATH
+        if isinstance(arguments, tuple) and len(arguments) > at:
+            path = arguments[at]
             if isinstance(path, str):
-                masked = mask_query(path)
-                record.args = (*arguments[:_PATH], masked, *arguments[_PATH + 1 :])
+                masked = mask_query(path, self._names)
+                record.args = (*arguments[:at], masked, *arguments[at + 1 :])
         return True

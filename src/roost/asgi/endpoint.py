@@ -21,7 +21,7 @@ from roost.channels.fastlane import broadcast
 from roost.channels.hub import Hub
 from roost.channels.socket import Socket
 from roost.exceptions import ConfigurationError, NotStarted
-from roost.logs import Repeats, Shown
+from roost.logs import Shown
 from roost.naming import DEFAULT_LIMITS, NameLimits
 from roost.presence.base import TrackerBase
 from roost.presence.presence import Presence
@@ -29,6 +29,7 @@ from roost.presence.tracker import Tracker
 from roost.pubsub.loop_lock import LoopLock
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
+from roost.repeats import Repeats
 from roost.strict_json import EncodeHook
 from roost.wire.filter import DEFAULT_NAMES
 from roost.wire.payload import prepare
@@ -256,19 +257,13 @@ class Endpoint:
     def _warn_of_path(self, scope: Scope) -> None:
         """Say which paths there are: clients only see that they can't connect."""
         root: str = scope.get("root_path", "").rstrip("/")
-        if not (count := self._lost.note(asyncio.get_running_loop().time())):
-            return
         paths = ", ".join(f"{root}{acceptor.pattern}" for acceptor in self._acceptors) or "none"
         hint = ""
         if any(each.pattern.match(scope["path"]) is not None for each in self._acceptors):
             hint = f"; they are relative to where it is mounted: {root}, so take that off its own"
-        logger.warning(
-            "no socket is at %s: the paths of this endpoint are %s%s (refused %d times)",
-            scope["path"],
-            Shown(paths),
-            Shown(hint),
-            count,
-        )
+        what = "no socket is at %s: the paths of this endpoint are %s%s (refused %d times)"
+        path, shown = scope["path"], (Shown(paths), Shown(hint))
+        self._lost.note(lambda count: logger.warning(what, path, *shown, count))
 
     async def _running(self) -> Run | None:
         """The run; the first connection starts one if no lifespan did. None after a stop."""

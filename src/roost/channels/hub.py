@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from roost.channels.tasks import Tasks
-from roost.logs import Repeats
 from roost.pubsub.pubsub import PubSub
+from roost.repeats import Repeats
 from roost.wire.filter import DEFAULT_NAMES, ParameterFilter
 from roost.wire.serializers import Serializer
 
@@ -42,9 +42,8 @@ class Hub:
     def mailbox_full(self, channel: object, client: str) -> None:
         """Count a message that a full mailbox did not take, and log it now and then."""
         self.counters["mailbox_full"] += 1
-        if count := self._full.note(asyncio.get_running_loop().time()):
-            what = "full mailboxes took no more of %d messages, the last for %r (%s)"
-            logger.warning(what, count, channel, client)
+        what = "full mailboxes took no more of %d messages, the last for %r (%s)"
+        self._full.note(lambda count: logger.warning(what, count, channel, client))
 
     def serializer(self, kind: type[Serializer]) -> Serializer:
         """The one instance of a serializer: broadcasts are encoded once for each instance."""

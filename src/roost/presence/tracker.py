@@ -13,13 +13,13 @@ from roost.aliases import Meta
 from roost.channels.application import Failed
 from roost.channels.tasks import Tasks
 from roost.crdt.entry import Entry
-from roost.logs import Repeats
 from roost.presence.base import TrackerBase, topic_of
 from roost.presence.following.call_queue import CallQueue
 from roost.presence.owners.owned_tracker import OwnedTracker
 from roost.presence.owners.owner import Owner
 from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscription
+from roost.repeats import Repeats
 from roost.tracker.meta import decode_meta
 from roost.tracker.protocol import Joined, Left, TrackerEvent, Updated
 
@@ -191,9 +191,9 @@ class TrackerRun:
     ) -> None:
         if not self._calls.put(function, argument, context):
             self.pubsub.counters["tracker_full"] += 1
-            if dropped := self._dropped.note(self.loop.time()):
-                name = type(self._tracker).__qualname__
-                logger.error("%s is too slow: dropped %d diffs or messages", name, dropped)
+            name = type(self._tracker).__qualname__
+            what = "%s is too slow: dropped %d diffs or messages"
+            self._dropped.note(lambda count: logger.error(what, name, count))
 
     def _log(self, failed: Failed) -> None:
         logger.error("%s raised, the next is called", failed.name, exc_info=failed.error)

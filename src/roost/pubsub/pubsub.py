@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from roost.exceptions import ConfigurationError, InvalidMessage, NotStarted, WrongThread
-from roost.logs import Repeats
 from roost.naming import (
     DEFAULT_LIMITS,
     MAX_NAME_SIZE,
@@ -33,6 +32,7 @@ from roost.pubsub.registry import (
 )
 from roost.pubsub.replicator import Replicator, check_node_name
 from roost.pubsub.urls import adapter_for
+from roost.repeats import Repeats
 from roost.strict_json import EncodeHook, JsonEncoder
 from roost.tracker.options import ReplicationOptions
 from roost.wire.messages import Broadcast
@@ -415,9 +415,8 @@ class PubSub:
 
     def _drop(self, reason: str, explanation: object) -> None:
         self.counters[reason] += 1
-        if count := self._dropped[reason].note(self._current().loop.time()):
-            what = "dropped %d messages of other nodes, the last: %s"
-            logger.warning(what, count, explanation)
+        what = "dropped %d messages of other nodes, the last: %s"
+        self._dropped[reason].note(lambda count: logger.warning(what, count, explanation))
 
     def _current(self) -> _Run:
         run = self._run

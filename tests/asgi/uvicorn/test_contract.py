@@ -82,7 +82,7 @@ def test_the_import_string():
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-async def test_the_scope(http: str):
+async def test_applications_are_told_the_same_but_for_our_extension(http: str):
     """Applications are told the same, but for the extension of ours."""
     scopes: list[Scope] = []
 
@@ -110,7 +110,7 @@ async def test_the_scope(http: str):
     assert fast["path"] == "/api/café"
 
 
-async def test_an_acceptance():
+async def test_an_acceptance_sends_its_subprotocol_and_all_headers():
     """Its subprotocol and headers are sent, and the server's own with them."""
 
     async def accept(scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +129,9 @@ async def test_an_acceptance():
         assert client.response.headers.get_all("set-cookie") == ["a=1", "b=2"]
 
 
-async def test_refusals(caplog: pytest.LogCaptureFixture):
+async def test_a_refusal_is_403_the_response_of_the_application_or_500(
+    caplog: pytest.LogCaptureFixture,
+):
     """A close is 403; a response is the application's own; an exception and nothing are 500."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,7 +219,7 @@ def echoing(request: pytest.FixtureRequest) -> Any:
             return only_websockets(echo)
 
 
-async def test_other_frameworks(echoing: Any):
+async def test_websockets_of_other_frameworks_work_as_ever(echoing: Any):
     """Their WebSockets work as ever, a hundred messages at once, too."""
     async with run_uvicorn(echoing) as url, connect(url) as client:
         for number in range(100):
@@ -354,7 +356,7 @@ async def until_still(sent: list[int]) -> None:
 # Pings of the server.
 
 
-async def test_pings():
+async def test_a_client_that_answers_no_pings_is_closed():
     """A client that answers stays; one that does not is closed."""
     options = {"ws_ping_interval": 0.05, "ws_ping_timeout": 0.3}
     async with (

@@ -297,7 +297,7 @@ async def test_a_slow_consumer():
         assert await alice.heartbeat() == []
 
 
-async def test_over_tls():
+async def test_nothing_differs_over_tls():
     """Nothing differs, flow control neither."""
 
     class EchoChannel(Channel):

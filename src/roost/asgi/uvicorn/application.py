@@ -295,7 +295,7 @@ class Application:
 
     def _log(self, answer: str) -> None:
         if self._logs_access:
-            logger.info(access_line(self._scope, answer))
+            logger.info(*access_line(self._scope, answer))
 
 
 def _decoded(headers: Any) -> list[tuple[str, str]]:

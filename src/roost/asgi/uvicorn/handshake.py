@@ -60,10 +60,13 @@ def make_scope(
     }
 
 
-def access_line(scope: Scope, answer: str) -> str:
-    """uvicorn's line for its access log, without the values of tokens and the like."""
+def access_line(scope: Scope, answer: str) -> tuple[str, str, str, str]:
+    """uvicorn's line for its access log, without the values of tokens and the like.
+
+    Its format and what belongs into it, as uvicorn logs it: so that filters find the path.
+    """
     path = mask_query(get_path_with_query_string(scope))  # type: ignore[arg-type]
-    return f'{get_client_addr(scope)} - "WebSocket {path}" {answer}'  # type: ignore[arg-type]
+    return '%s - "WebSocket %s" %s', get_client_addr(scope), path, answer  # type: ignore[arg-type]
 
 
 def extensions(config: Config) -> list[ServerPerMessageDeflateFactory]:

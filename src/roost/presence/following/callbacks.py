@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 from collections import Counter
@@ -12,10 +11,10 @@ from typing import Any, Final
 
 from roost.channels.application import Failed
 from roost.channels.tasks import Tasks
-from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Update
 from roost.presence.definition import PresenceDefinition
 from roost.presence.following.call_queue import CallQueue
+from roost.repeats import Repeats
 
 __all__ = ["Callbacks"]
 
@@ -66,10 +65,9 @@ class Callbacks:
         context = contextvars.copy_context() if change.is_local else self._context.copy()
         if not serial.put(self._callback(change), change, context):
             self._counters["callbacks_full"] += 1
-            if dropped := self._dropped.note(asyncio.get_running_loop().time()):
-                name = type(self._presence).__qualname__
-                what = "the callbacks of %s are too slow: dropped %d changes, the last of %r"
-                logger.error(what, name, dropped, topic)
+            name = type(self._presence).__qualname__
+            what = "the callbacks of %s are too slow: dropped %d changes, the last of %r"
+            self._dropped.note(lambda count: logger.error(what, name, count, topic))
 
     def flush(self) -> None:
         """Call now what is to be called; what is async still takes its time."""

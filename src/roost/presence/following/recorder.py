@@ -11,8 +11,8 @@ from typing import Final
 
 from roost.channels.application import Failed, name_of, run
 from roost.channels.tasks import end
-from roost.logs import Repeats
 from roost.presence.last_seen import LastSeenStore
+from roost.repeats import Repeats
 
 __all__ = ["LastSeenRecorder"]
 
@@ -186,18 +186,15 @@ class LastSeenRecorder:
     def _log_dropped(self) -> None:
         dropped_count, self._dropped_count = self._dropped_count, 0
         if dropped_count:
-            now = asyncio.get_running_loop().time()
-            if dropped := self._dropped.note(now, dropped_count):
-                what = "%s is too slow: dropped the times of %d keys"
-                logger.error(what, name_of(self._store.record), dropped)
+            what, name = "%s is too slow: dropped the times of %d keys", name_of(self._store.record)
+            self._dropped.note(lambda count: logger.error(what, name, count), dropped_count)
 
     def _failed(self, failed: Failed) -> None:
         self._counters["last_seen_failed"] += 1
-        if count := self._failures.note(asyncio.get_running_loop().time()):
-            logger.error(
-                "%s failed %d times, the last seen times of %d keys wait for the next try",
-                failed.name,
-                count,
-                len(self._writing),
-                exc_info=failed.error,
-            )
+        what = "%s failed %d times, the last seen times of %d keys wait for the next try"
+        key_count = len(self._writing)
+
+        def log(count: int) -> None:
+            logger.error(what, failed.name, count, key_count, exc_info=failed.error)
+
+        self._failures.note(log)

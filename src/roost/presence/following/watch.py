@@ -22,8 +22,8 @@ import msgspec
 from roost.crdt.entry import Entry
 from roost.crdt.index import KeyIndex
 from roost.exceptions import WrongThread
-from roost.logs import Repeats
 from roost.presence.changes import Change, Join, Leave, Snapshot, change_of
+from roost.repeats import Repeats
 from roost.tracker.protocol import Joined, Left, TrackerEvent, TrackerProtocol, Updated
 from roost.wire.presence import decode_grouped
 
@@ -181,10 +181,13 @@ class Watches:
 
     def fell_behind(self, watch: Watch, dropped_count: int) -> None:
         """A watch has dropped changes, as nobody read them in time."""
-        if dropped := self._too_slow.note(self._loop.time(), dropped_count):
-            of = repr(watch.of) if isinstance(watch.of, str) else f"{len(watch.of)} keys"
-            what = "a watch of %s is too slow: dropped %d changes, its reader gets a snapshot"
-            logger.warning(what, of, dropped)
+        of = watch.of  # and not the watch, which ends when nobody else has it
+        what = "a watch of %s is too slow: dropped %d changes, its reader gets a snapshot"
+
+        def log(count: int) -> None:
+            logger.warning(what, repr(of) if isinstance(of, str) else f"{len(of)} keys", count)
+
+        self._too_slow.note(log, dropped_count)
 
     def check_loop(self) -> None:
         """Raise if this is not the loop of the presence.

@@ -27,13 +27,13 @@ from contextlib import suppress
 from typing import ClassVar, Final, Protocol
 
 from roost.exceptions import AdapterError, ConfigurationError
-from roost.logs import Repeats
 from roost.pubsub.adapter import LinkEvents
 from roost.pubsub.broker.frames import Hello, Messages, Piece, decode_frame, encode_frame
 from roost.pubsub.broker.joiner import MAX_MESSAGE_SIZE, Joiner
 from roost.pubsub.broker.neighbours import Neighbours
 from roost.pubsub.broker.outbox import Address, Outbox
 from roost.pubsub.node_names import NodeName
+from roost.repeats import Repeats
 
 __all__ = ["BrokerAdapter", "Connection", "ConnectionLost", "SlowConsumer"]
 
@@ -369,15 +369,12 @@ class _Run:
         piece_size = max_size - len(empty) - PIECE_OVERHEAD_SIZE
         if piece_size < MIN_PIECE_SIZE or len(message) > MAX_MESSAGE_SIZE:
             self.adapter.counters["too_large"] += 1
-            if count := self._too_large.note(self.loop.time()):
-                logger.error(
-                    "%d messages were too large, the last with %d bytes: %s takes %d bytes in one "
-                    "piece; raise its limit, or send less at once",
-                    count,
-                    len(message),
-                    self.adapter.engine,
-                    max_size,
-                )
+            what = (
+                "%d messages were too large, the last with %d bytes: %s takes %d bytes in one "
+                "piece; raise its limit, or send less at once"
+            )
+            size, engine = len(message), self.adapter.engine
+            self._too_large.note(lambda count: logger.error(what, count, size, engine, max_size))
             return
         self._cut_count += 1
         for at in range(0, len(message), piece_size):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 
-from roost.logs import Repeats
+from roost.repeats import Repeats
 
 __all__ = ["Address", "Batch", "Outbox"]
 
@@ -81,14 +80,16 @@ class Outbox:
             self.counters["too_large"] += 1
         elif len(self._waiting) >= self.max_count or self._size + len(message) > self.max_size:
             self.counters["outbox_full"] += 1
-            if count := self._dropped.note(time.monotonic()):
-                what = "the engine is too slow: dropped %d messages for other nodes, %d of %d wait"
-                logger.warning(what, count, len(self._waiting), self.max_count)
+            self._dropped.note(self._log_dropped)
         else:
             self._waiting.append((address, message))
             self._size += len(message)
             self._filled.set()
             self._emptied.clear()
+
+    def _log_dropped(self, count: int) -> None:
+        what = "the engine is too slow: dropped %d messages for other nodes, %d of %d wait"
+        logger.warning(what, count, len(self._waiting), self.max_count)
 
     async def take(self) -> Batch:
         """Wait until there is something, and take about ``BATCH_SIZE`` bytes of it.

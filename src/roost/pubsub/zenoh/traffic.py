@@ -17,11 +17,10 @@ import asyncio
 import logging
 import queue
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from roost.logs import Repeats
+from roost.repeats import Repeats
 
 __all__ = ["Inbox", "Outbox"]
 
@@ -83,12 +82,14 @@ class Outbox(threading.Thread):
         waiting_size = self._queued_size - self._sent_size
         if self._queue.qsize() >= self._max_count or waiting_size + len(data) > self._max_size:
             self._counters["outbox_full"] += 1
-            if count := self._dropped.note(time.monotonic()):
-                what = "zenoh is too slow: dropped %d messages for other nodes, %d of %d wait"
-                logger.warning(what, count, self._queue.qsize(), self._max_count)
+            self._dropped.note(self._log_dropped)
             return
         self._queued_size += len(data)
         self._queue.put((node_name, data))
+
+    def _log_dropped(self, count: int) -> None:
+        what = "zenoh is too slow: dropped %d messages for other nodes, %d of %d wait"
+        logger.warning(what, count, self._queue.qsize(), self._max_count)
 
     def finish(self) -> None:
         """End once all that waits is sent."""
@@ -134,10 +135,10 @@ class Outbox(threading.Thread):
             self._send(node_name, b"".join(parts))
         except Exception as error:  # of the engine; the next may go better
             self._counters["send_failed"] += len(messages)
-            if failed := self._failed.note(time.monotonic(), len(messages)):
-                who = "all other nodes" if node_name is None else node_name
-                what = "zenoh could not send %d messages, the last of them to %s: %s"
-                logger.warning(what, failed, who, error)
+            who = "all other nodes" if node_name is None else node_name
+            what = "zenoh could not send %d messages, the last of them to %s: %s"
+            why = error  # which ``except`` forgets
+            self._failed.note(lambda count: logger.warning(what, count, who, why), len(messages))
 
 
 def _unpack(parcel: bytes) -> list[bytes] | None:
@@ -209,9 +210,8 @@ class Inbox:
             )
         if self._is_full(len(data)):
             self._counters["inbox_full"] += 1
-            if count := self._dropped.note(time.monotonic()):
-                what = "the event loop is too slow: dropped %d messages of other nodes"
-                logger.warning(what, count)
+            what = "the event loop is too slow: dropped %d messages of other nodes"
+            self._dropped.note(lambda count: logger.warning(what, count))
         else:
             self._size += len(data)
             self._put(data)
