@@ -61,7 +61,7 @@ class FakeServer:
         assert transport is self.transport
         self._gone.set_result(None)
 
-    def _take(self, receiver: Receiver) -> "FakeServer":
+    def _take(self, receiver: Receiver, max_size: int | None = None, /) -> "FakeServer":
         self.receiver = receiver
         for message in self.early:
             receiver.message_received(message)

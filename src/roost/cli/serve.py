@@ -16,8 +16,8 @@ from roost.cli.limits import raise_file_limit
 __all__ = ["DEFAULTS", "serve"]
 
 DEFAULTS: Final[dict[str, Any]] = {
-    "ws": "roost.asgi.uvicorn:Protocol",
-    "http": "httptools",
+    "ws": "roost.asgi.uvicorn:DeflateProtocol",  # which only says that the option below is meant
+    "http": "roost.asgi.uvicorn:HttpProtocol",
     "loop": "roost.cli.worker:new_event_loop",
     "backlog": 2048,  # connections that the system holds until the server gets to them
     # Deflate takes 51 to 124 kB for each connection.

@@ -7,8 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from websockets.protocol import State
-from websockets.server import ServerProtocol
+from websockets.protocol import Protocol, State
 
 __all__ = ["Keepalive"]
 
@@ -39,7 +38,7 @@ class Keepalive:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        websocket: ServerProtocol,
+        websocket: Protocol,
         interval: float,
         timeout: float | None,
         write_out: Callable[[], None],
