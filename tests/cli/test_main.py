@@ -48,3 +48,4 @@ def test_help_of_serve(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     assert out.startswith("Usage: roost serve")
     assert "[default:roost.asgi.uvicorn:HttpProtocol]" in "".join(out.split())
+    assert "--max-connections-per-address" in out
