@@ -173,6 +173,7 @@ class Protocol(PacedProtocol):
             if websocket is not None:
                 websocket.parser.close()
                 del websocket.parser
+                websocket.parser_exc = None  # its traceback knows the library, too
 
     def shutdown(self) -> None:
         """The server ends, and waits until its connections have."""
