@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from roost.asgi.uvicorn.head import Head
 from roost.logs import Repeats
 
 __all__ = ["Admission", "Bounds", "Refused", "TrustedProxies", "file_limit"]
@@ -146,6 +147,11 @@ def _without_port(host: str) -> str:
 class Waiting(Protocol):
     """A connection that has not sent a whole request head."""
 
+    @property
+    def host(self) -> str | None:
+        """The address of whoever is at the other end."""
+        ...
+
     def too_late(self) -> None:
         """Its time is over."""
         ...
@@ -191,7 +197,7 @@ class Admission:
 
     # In the life of a connection.
 
-    def made(self, connection: Waiting, host: str | None) -> str | None:
+    def made(self, connection: Waiting) -> str | None:
         """A connection was made; it counts until ``lost``, also if it is to be refused.
 
         Returns:
@@ -204,36 +210,39 @@ class Admission:
         bounds = self.bounds
         now = self._loop.time()
         if bounds.max_connections is not None and self.count > bounds.max_connections:
-            raise Refused(self._note("connections_full", now, host))
+            raise Refused(self._note("connections_full", now, connection.host))
         if bounds.max_connection_rate is not None and not self._may_be_new(now):
-            raise Refused(self._note("connection_rate", now, host))
+            raise Refused(self._note("connection_rate", now, connection.host))
         waiting = self._waiting
         if len(waiting) >= bounds.max_waiting:
             oldest, since = next(iter(waiting.items()))
-            reason = self._note("waiting_full", now, host)
+            reason = self._note("waiting_full", now, connection.host)
             if now - since < PATIENCE:
                 raise Refused(reason)
             del waiting[oldest]
             oldest.abort()
         address = None
-        if bounds.max_connections_per_address is not None and host not in self._proxies:
-            address = self._count_address(host or "", now)
+        if bounds.max_connections_per_address is not None:
+            host = connection.host
+            if host not in self._proxies:
+                address = self._count_address(host or "", now)
         waiting[connection] = now
         if self._timer is None:
             self._timer = self._loop.call_later(bounds.head_timeout, self._check)
         return address
 
-    def came_by_proxy(self, host: str | None, forwarded_for: bytes | None) -> str | None:
+    def came_by_proxy(self, connection: Waiting, head: Head) -> str | None:
         """The head of a connection came that has no address yet; returns as ``made`` does.
 
         Raises:
             Refused: Its client has too many.
         """
-        if self.bounds.max_connections_per_address is None or forwarded_for is None:
+        if self.bounds.max_connections_per_address is None:
             return None
-        if host not in self._proxies:
+        hosts = head.get_all(b"x-forwarded-for")
+        if not hosts or connection.host not in self._proxies:
             return None
-        return self._count_address(self._proxies.client(forwarded_for), self._loop.time())
+        return self._count_address(self._proxies.client(b",".join(hosts)), self._loop.time())
 
     def waits_no_more(self, connection: Waiting) -> None:
         """Its head is whole, or never will be."""

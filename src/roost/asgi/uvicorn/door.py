@@ -53,7 +53,7 @@ class HttpProtocol(Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         try:
-            self._address = self._shared.admission.made(self, self._host)
+            self._address = self._shared.admission.made(self)
         except Refused:
             self._refuse()
 
@@ -71,9 +71,8 @@ class HttpProtocol(Protocol):
             self._hand_over(data)
             return
         if self._address is None:
-            forwarded_for = b",".join(head.get_all(b"x-forwarded-for")) or None
             try:
-                self._address = admission.came_by_proxy(self._host, forwarded_for)
+                self._address = admission.came_by_proxy(self, head)
             except Refused:
                 self._refuse()
                 return
@@ -85,7 +84,7 @@ class HttpProtocol(Protocol):
 
     def too_late(self) -> None:
         """The head did not come in time."""
-        self._shared.admission.note("head_timeout", self._host)
+        self._shared.admission.note("head_timeout", self.host)
         self._head_reader = None
         self.reject(TOO_LATE)
 

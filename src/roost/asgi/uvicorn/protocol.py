@@ -10,8 +10,10 @@ After the handshake whatever comes goes through the sans-I/O protocol of ``webso
 each frame, unmasks, decompresses, answers pings and closes, and bounds what a message may have. Of
 the libraries that can be fed bytes it measured best: a text of 50 bytes took 3.0 µs to read, 8.2 µs
 with wsproto, which unmasks in Python. picows parses in C, but only on connections that its own
-server accepted: neither its parser nor its protocol class is public. The library's object is made
-with the first bytes, and its bound is what the receiver wants then.
+server accepted: neither its parser nor its protocol class is public. What nearly every client sends
+needs none of that: a whole message in one frame, which came in one piece, is read past the library
+(0.9 µs). The library's object is made when something else comes, and kept while it has something to
+remember, so that an idle connection has none.
 
 Messages go to a ``Receiver``. At first that is the ``Application``, which runs the ASGI application
 with events and queues, as uvicorn's own classes do. An application that knows the scope extension
@@ -52,9 +54,11 @@ from roost.asgi.uvicorn.handshake import (
 )
 from roost.asgi.uvicorn.head import BadHead, Head, HeadReader
 from roost.asgi.uvicorn.keepalive import Keepalive
+from roost.asgi.uvicorn.library import dispose, is_between_messages, whole_message
 from roost.asgi.uvicorn.messages import Messages, TooBig
 from roost.asgi.uvicorn.pace import SLICE_SIZE, PacedProtocol
 from roost.asgi.uvicorn.shared import shared_by
+from roost.wire.frame import Frame as OutgoingFrame
 
 __all__ = ["DeflateProtocol", "Protocol"]
 
@@ -64,6 +68,7 @@ logger = logging.getLogger("roost.asgi.uvicorn")
 NO_STATUS: Final = 1005  # never on the wire: the connection was lost
 ABNORMAL: Final = 1006  # never on the wire: it never was open
 INVALID_DATA: Final = 1007
+INTERNAL_ERROR: Final = 1011
 TOO_BIG: Final = 1009
 RESTART: Final = 1012
 LINGER_DURATION: Final = 1.0  # seconds for whoever is refused to read why
@@ -171,9 +176,7 @@ class Protocol(PacedProtocol):
                 self._receiver = None
             websocket, self._websocket = self._websocket, None
             if websocket is not None:
-                websocket.parser.close()
-                del websocket.parser
-                websocket.parser_exc = None  # its traceback knows the library, too
+                dispose(websocket)
 
     def shutdown(self) -> None:
         """The server ends, and waits until its connections have."""
@@ -230,6 +233,11 @@ class Protocol(PacedProtocol):
 
     def send(self, data: str | bytes) -> None:
         """Send a message by the library, which may compress it."""
+        if self._extensions is None:
+            is_text = isinstance(data, str)
+            encoded = data.encode() if isinstance(data, str) else bytes(data)
+            self._transport.write(OutgoingFrame(encoded, is_text=is_text).framed)
+            return
         websocket = self._library()
         if isinstance(data, str):
             websocket.send_text(data.encode())
@@ -286,7 +294,7 @@ class Protocol(PacedProtocol):
             self.reject(bad)
             return
         if self._is_too_much():
-            self._shared.admission.note("concurrency_full", self._host)
+            self._shared.admission.note("concurrency_full", self.host)
             self.reject(BadHead(503, "The server is full."), [(b"retry-after", b"5")])
             return
         self._opening = key, answer
@@ -311,7 +319,8 @@ class Protocol(PacedProtocol):
         return limit is not None and (len(state.connections) > limit or len(state.tasks) >= limit)
 
     @property
-    def _host(self) -> str | None:
+    def host(self) -> str | None:
+        """The address of whoever is at the other end."""
         address = get_remote_addr(self._transport)
         return None if address is None else address[0]
 
@@ -320,7 +329,7 @@ class Protocol(PacedProtocol):
             received = reader.receive(data)
         except BadHead as bad:
             self._head_reader = None
-            self._shared.admission.note("bad_head", self._host)
+            self._shared.admission.note("bad_head", self.host)
             self.reject(bad)
         else:
             if received is not None:
@@ -341,8 +350,7 @@ class Protocol(PacedProtocol):
         self._has_accepted = True
         interval, timeout = self._config.ws_ping_interval, self._config.ws_ping_timeout
         if interval:
-            websocket = self._library()
-            self._keepalive = Keepalive(self._loop, websocket, interval, timeout, self._write_all)
+            self._keepalive = Keepalive(self._loop, interval, timeout, self._ping, self._give_up)
         self.resume_reading()
 
     def refuse(self, status: int, text: str = "") -> None:
@@ -366,8 +374,28 @@ class Protocol(PacedProtocol):
 
     def read(self, data: bytes | bytearray) -> int:
         """Read what came; returns how much work that was."""
-        if self._has_ended and self._websocket is None:
-            return 1  # refused: nobody reads it
+        if self._websocket is not None or self._extensions is not None:
+            return self._read_by_library(data)
+        start = load = 0
+        size = len(data)
+        while start < size:
+            # Nearly all that comes are whole messages, each in a frame of its own.
+            if self._websocket is not None or self._has_ended or self._receiver is None:
+                break
+            found = whole_message(data, start, self._max_size)
+            if found is None:
+                break
+            message, end = found
+            load += 1 + (end - start) // LOAD_SIZE
+            self._receiver.message_received(message)
+            start = end
+        if start < size:
+            if self._has_ended and self._websocket is None:
+                return load or 1  # refused: nobody reads it
+            load += self._read_by_library(data[start:] if start else data)
+        return load
+
+    def _read_by_library(self, data: bytes | bytearray) -> int:
         websocket = self._library()
         websocket.receive_data(data)
         events = websocket.events_received()
@@ -384,6 +412,10 @@ class Protocol(PacedProtocol):
                 self._held_pong = pongs[-1]
         else:
             self._write_out(websocket)
+        if self._messages is None and is_between_messages(websocket) and self._extensions is None:
+            # It has nothing to remember: the next one is as good, and few need any.
+            self._websocket = None
+            dispose(websocket)
         return load or 1
 
     def _library(self) -> Library:
@@ -440,9 +472,15 @@ class Protocol(PacedProtocol):
 
     # Writing, and the end.
 
-    def _write_all(self) -> None:
-        if self._websocket is not None:
-            self._write_out(self._websocket)
+    def _ping(self, data: bytes) -> bool:
+        websocket = self._websocket
+        if self._has_ended or (websocket is not None and websocket.state is not State.OPEN):
+            return False
+        self._transport.write(b"\x89%c%b" % (len(data), data))
+        return True
+
+    def _give_up(self) -> None:
+        self._fail(INTERNAL_ERROR, "keepalive ping timeout")
 
     def _write_out(self, websocket: Library) -> None:
         """Send what the library has to say: messages, pongs, closes."""
@@ -465,7 +503,7 @@ class Protocol(PacedProtocol):
             self.close_transport()
         close = websocket.close_rcvd or websocket.close_sent
         if has_failed and close is not None and close.code == TOO_BIG:
-            self._shared.admission.note("message_too_big", self._host)
+            self._shared.admission.note("message_too_big", self.host)
         self._end(*((ABNORMAL, "") if close is None else (close.code, close.reason)))
 
     def _end(self, code: int, reason: str = "") -> None:
