@@ -9,6 +9,7 @@ import pytest
 
 from roost.asgi.transports.extension import EXTENSION, server_counters
 from roost.asgi.types import ASGIApp, Receive, Scope, Send
+from roost.asgi.uvicorn.admission import PATIENCE
 from roost.asgi.uvicorn.head import MAX_HEAD_SIZE
 from tests.rfc6455.wire import TEXT, TIMEOUT, Wire, frame, handshake, open_tcp
 from tests.servers import DOOR, FAST, PLAIN, run_uvicorn
@@ -350,7 +351,7 @@ async def test_silent_connections_make_room(monkeypatch: pytest.MonkeyPatch):
         async with open_tcp(url) as wire:
             with suppress(ConnectionError):
                 assert await answer(wire, b"") == 503
-        await asyncio.sleep(1.1)  # PATIENCE
+        await asyncio.sleep(PATIENCE * 1.5)
         async with open_tcp(url) as wire:
             assert await answer(wire, handshake("/")) == 101
         await silent[0].hear_end()

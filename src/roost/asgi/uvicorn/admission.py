@@ -9,8 +9,9 @@ with the address that the head tells:
   the last file nothing works any more, neither logs nor the goodbye to those who are there.
 - from one address (``max_connections_per_address``).
 - new ones in a second (``max_connection_rate``), on average over two.
-- waiting ones (``max_waiting``). Who has waited longest goes, if that is over a second: a client
-  sends its head in one round trip, so that whoever comes now is likelier to be one. Else who comes.
+- waiting ones (``max_waiting``). Who has waited longest goes, if that is a quarter of a second: a
+  client sends its head in one round trip, so that whoever comes now is likelier to be one. Else who
+  comes.
 
 What is refused is answered at once with 503 and ``retry-after``, without reading it, and counted.
 """
@@ -34,7 +35,7 @@ __all__ = ["Admission", "Bounds", "Refused", "TrustedProxies", "file_limit"]
 logger = logging.getLogger("roost.asgi.uvicorn")
 
 HEAD_TIMEOUT: Final = 10.0  # seconds for a whole request head
-PATIENCE: Final = 1.0  # seconds after which a waiting connection may lose its place
+PATIENCE: Final = 0.25  # seconds after which a waiting connection may lose its place
 BURST_DURATION: Final = 2.0  # seconds whose worth of new connections may come at once
 MAX_LINGERING: Final = 100  # refused connections that are given time to read why
 

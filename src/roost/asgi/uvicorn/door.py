@@ -19,7 +19,7 @@ from roost.asgi.uvicorn.admission import Refused
 from roost.asgi.uvicorn.handshake import refusal
 from roost.asgi.uvicorn.head import BadHead, Head
 from roost.asgi.uvicorn.http import BoundedHttpProtocol, takes_websockets
-from roost.asgi.uvicorn.protocol import LINGER_DURATION, Protocol
+from roost.asgi.uvicorn.protocol import LINGER_DURATION, MAX_DISCARDED_SIZE, Protocol
 
 __all__ = ["HttpProtocol"]
 
@@ -92,6 +92,7 @@ class HttpProtocol(Protocol):
         """It is one too many: say so if there is a file to spare for the time it takes to read."""
         self._head_reader = None
         self._has_ended = True
+        self._discardable_size = MAX_DISCARDED_SIZE
         self._transport.write(FULL_ANSWER)
         if self._shared.admission.may_linger():
             self._is_lingering = True

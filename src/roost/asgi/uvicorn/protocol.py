@@ -72,6 +72,7 @@ INTERNAL_ERROR: Final = 1011
 TOO_BIG: Final = 1009
 RESTART: Final = 1012
 LINGER_DURATION: Final = 1.0  # seconds for whoever is refused to read why
+MAX_DISCARDED_SIZE: Final = 131_072  # bytes of whoever is refused
 LOAD_SIZE: Final = 1_024  # bytes of a message that are as much work as a frame
 
 
@@ -87,6 +88,7 @@ class Protocol(PacedProtocol):
     __slots__ = (
         "_app_state",
         "_config",
+        "_discardable_size",
         "_ended",
         "_extensions",
         "_has_accepted",
@@ -126,6 +128,7 @@ class Protocol(PacedProtocol):
         self._app_state = app_state
         self._head_reader: HeadReader | None = HeadReader()  # until the head has come
         self._opening: tuple[bytes, bytes | None] | None = None  # until it is answered
+        self._discardable_size: int | None = None  # once it is refused
         self._extensions: list[Extension] | None = None
         self._max_size: int | None = config.ws_max_size
         self._websocket: Library | None = None  # from the first bytes after the handshake on
@@ -158,10 +161,12 @@ class Protocol(PacedProtocol):
             self._receiver.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_reader is None:
+        if self._head_reader is not None:
+            self._receive_head(self._head_reader, data)
+        elif self._discardable_size is None:
             super().data_received(data)
         else:
-            self._receive_head(self._head_reader, data)
+            self._discard(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(self)
@@ -366,9 +371,17 @@ class Protocol(PacedProtocol):
     def reject(self, bad: BadHead, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer what no application is asked about, and read nothing more."""
         self._has_ended = True
+        self._discardable_size = MAX_DISCARDED_SIZE
         all_headers = [*self._server_state.default_headers, *headers]
         self._transport.write(refusal(bad.status, bad.reason, all_headers))
         self.close_after_reading(LINGER_DURATION)
+
+    def _discard(self, size: int) -> None:
+        """Who still talks has not read yet why it is refused; but not for ever."""
+        assert self._discardable_size is not None, "it is refused"
+        self._discardable_size -= size
+        if self._discardable_size < 0:
+            self.abort()
 
     # Reading.
 
@@ -391,7 +404,7 @@ class Protocol(PacedProtocol):
             start = end
         if start < size:
             if self._has_ended and self._websocket is None:
-                return load or 1  # refused: nobody reads it
+                return load or 1  # nobody reads it any more
             load += self._read_by_library(data[start:] if start else data)
         return load
 
