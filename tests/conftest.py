@@ -58,5 +58,7 @@ def unbounded_logs() -> None:
 
 @pytest.fixture(params=[servers.PLAIN, servers.FAST], ids=["plain", "fast"])
 def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve on uvicorn's own WebSockets, and on the fast path."""
+    """Serve on uvicorn's own WebSockets, and on the fast path behind the front door."""
     monkeypatch.setattr(servers, "WEBSOCKETS", request.param)
+    if request.param == servers.FAST:
+        monkeypatch.setattr(servers, "HTTP", servers.DOOR)

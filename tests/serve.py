@@ -1,6 +1,6 @@
-"""Serve an app in a process of its own: `python -m tests.serve examples.interop.app:app WS`.
+"""Serve an app in a process of its own: `python -m tests.serve examples.interop.app:app WS HTTP`.
 
-WS is what serves WebSockets, as uvicorn names it.
+WS and HTTP are what serves WebSockets and the rest, as uvicorn names it.
 
 The first line on stdout is the URL; connections made from then on are served.
 """
@@ -15,7 +15,7 @@ from roost.cli.limits import raise_file_limit
 BACKLOG = 2048  # connections that the kernel holds until the server gets to them
 
 
-def serve(app: str, websockets: str) -> None:
+def serve(app: str, websockets: str, http: str) -> None:
     """Serve until terminated."""
     raise_file_limit()
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
@@ -25,6 +25,7 @@ def serve(app: str, websockets: str) -> None:
     config = uvicorn.Config(
         app,
         ws=websockets,
+        http=http,
         ws_ping_interval=0,  # pings under way would look like something left behind
         log_config=None,
         log_level="warning",

@@ -20,8 +20,12 @@ ROOT = Path(__file__).parents[1]
 
 PLAIN = "websockets-sansio"
 FAST = "roost.asgi.uvicorn:Protocol"
+DEFLATING = "roost.asgi.uvicorn:DeflateProtocol"
+DOOR = "roost.asgi.uvicorn:HttpProtocol"
 WEBSOCKETS = PLAIN
 """What serves WebSockets on uvicorn; the fixture `each_path` sets it."""
+HTTP = "auto"
+"""What serves the rest, and reads the requests of both; so does that."""
 
 
 @asynccontextmanager
@@ -38,7 +42,13 @@ async def run_uvicorn(app: Any, **options: Any) -> AsyncIterator[str]:
     Raises:
         StartFailed: The lifespan of the application failed to start.
     """
-    options = {"ws": WEBSOCKETS, "log_config": None, "log_level": "warning", **options}
+    options = {
+        "http": HTTP,
+        "ws": WEBSOCKETS,
+        "log_config": None,
+        "log_level": "warning",
+        **options,
+    }
     server = _Uvicorn(uvicorn.Config(app, **options))
     listener = _listen()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -134,7 +144,7 @@ async def run_process(
         log: Where its stderr goes, for example `subprocess.DEVNULL`; by default to ours.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.serve", app, WEBSOCKETS),
+        *(sys.executable, "-m", "tests.serve", app, WEBSOCKETS, HTTP),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -194,11 +194,14 @@ def ping(target: Target, count: int, duration: float) -> Measured:
         latencies.clear()
         with Watch(target.pids) as watch:
             _run_for(crowd, duration)
-        rate = latencies.total() / watch.shares.duration
+        latencies_count = latencies.total()
+        rate = latencies_count / watch.shares.duration
         is_over = True
         crowd.run(lambda: not busy, PATIENCE, "pings were not answered")
     figures = {"round trips/s": rate, "p50, ms": percentile(latencies, 0.5) / 100}
-    return Measured({**figures, "p99, ms": percentile(latencies, 0.99) / 100}, watch.shares)
+    figures["p99, ms"] = percentile(latencies, 0.99) / 100
+    figures["CPU for each, µs"] = watch.shares.cpu_for_each(latencies_count)
+    return Measured(figures, watch.shares)
 
 
 def _run_for(crowd: Crowd, duration: float) -> None:

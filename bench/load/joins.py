@@ -7,7 +7,7 @@ from time import monotonic
 
 from bench.load.crowd import Crowd, Entry
 from bench.load.rolls import Reader, Roll
-from bench.load.shares import Watch
+from bench.load.shares import Shares, Watch
 from bench.load.target import Measured, Target, entry
 
 __all__ = ["hundred_rooms", "join", "many_rooms", "one_room", "reconnect", "settle"]
@@ -42,7 +42,12 @@ def join(target: Target, count: int, *, presence: bool) -> Measured:
         with Watch(target.pids) as watch:
             crowd.connect_all(entries(), at_once=AT_ONCE, timeout=PATIENCE)
         settle(crowd)
-    return Measured({"joins/s": count / watch.shares.duration}, watch.shares)
+    return _joined(count, watch.shares)
+
+
+def _joined(count: int, shares: Shares) -> Measured:
+    figures = {"joins/s": count / shares.duration, "CPU for each, µs": shares.cpu_for_each(count)}
+    return Measured(figures, shares)
 
 
 def _rooms(target: Target, room_count: int, size: int) -> tuple[list[Entry], list[list[Roll]]]:
@@ -92,7 +97,7 @@ def many_rooms(target: Target, room_count: int, size: int = 10) -> Measured:
         settle(crowd)
         if target.has_presence:
             _check_lists(rolls)
-    return Measured({"joins/s": len(entries) / watch.shares.duration}, watch.shares)
+    return _joined(len(entries), watch.shares)
 
 
 def one_room(target: Target, size: int) -> Measured:
@@ -114,7 +119,7 @@ def hundred_rooms(target: Target, client_count: int, room_count: int = 100) -> M
                 lambda: crowd.over_count - before == client_count, PATIENCE, "not all have joined"
             )
         settle(crowd)
-    return Measured({"joins/s": client_count * room_count / watch.shares.duration}, watch.shares)
+    return _joined(client_count * room_count, watch.shares)
 
 
 def reconnect(target: Target, room_count: int, size: int = 10) -> Measured:
@@ -137,5 +142,6 @@ def reconnect(target: Target, room_count: int, size: int = 10) -> Measured:
         settle(crowd)
         if target.has_presence:
             _check_lists(rolls)
-    duration = watch.shares.duration
-    return Measured({"s": duration, "clients/s": len(entries) / duration}, watch.shares)
+    duration, cpu = watch.shares.duration, watch.shares.cpu_for_each(len(entries))
+    figures = {"s": duration, "clients/s": len(entries) / duration, "CPU for each, µs": cpu}
+    return Measured(figures, watch.shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,6 +41,13 @@ class Shares:
     generator: float
     server: float | None
     duration: float
+
+    def cpu_for_each(self, count: float) -> float:
+        """Microseconds of the server for each of ``count`` operations; nan if it does not tell.
+
+        Unlike a rate it says something of the server when the generator is the bottleneck.
+        """
+        return math.nan if self.server is None else self.server * self.duration / count * 1e6
 
     @property
     def is_of_the_generator(self) -> bool:

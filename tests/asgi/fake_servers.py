@@ -179,7 +179,7 @@ class RawServer:
 
     # For the transport.
 
-    def _take(self, receiver: Receiver) -> RawServer:
+    def _take(self, receiver: Receiver, max_size: int | None = None, /) -> RawServer:
         self.receiver = receiver
         for message in self._early:
             receiver.message_received(message)

@@ -44,7 +44,7 @@ async def test_a_node_by_itself_is_well():
             "peers": [],
             "incompatible": [],
             "connections": 0,
-            "dropped": {"pubsub": {}, "adapter": {}, "trackers": {}},
+            "dropped": {"pubsub": {}, "adapter": {}, "trackers": {}, "server": {}},
         }
     assert endpoint.health() == {"status": "stopped"}
 

@@ -8,6 +8,8 @@ from typing import Any
 from roost import Channel, ConnectInfo, Endpoint, Socket
 from roost.asgi.transports.extension import EXTENSION
 
+made: list[Endpoint] = []
+
 
 class InfoChannel(Channel):
     def join(self, topic: str, params: Any) -> dict[str, Any]:
@@ -19,6 +21,7 @@ class InfoChannel(Channel):
             "network": getattr(loop.create_server, "func", loop.create_server).__module__,
             "has_all_files": soft == hard,
             "collects_every": gc.get_threshold()[0],
+            "refused": made[-1].health()["dropped"]["server"],
         }
 
 
@@ -31,7 +34,8 @@ class InfoSocket(Socket):
 
 def make() -> Endpoint:
     """A factory."""
-    return Endpoint({"/socket": InfoSocket}, health_path="/health")
+    made.append(Endpoint({"/socket": InfoSocket}, health_path="/health"))
+    return made[-1]
 
 
 app = make()

@@ -47,4 +47,5 @@ def test_help_of_serve(capsys: pytest.CaptureFixture[str]):
 
     out = capsys.readouterr().out
     assert out.startswith("Usage: roost serve")
-    assert "[default: roost.asgi.uvicorn:Protocol]" in out
+    assert "[default:roost.asgi.uvicorn:HttpProtocol]" in "".join(out.split())
+    assert "--max-connections-per-address" in out

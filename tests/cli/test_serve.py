@@ -25,6 +25,7 @@ HOW = {
     "network": "uvloop.loop",
     "has_all_files": True,
     "collects_every": 10_000,
+    "refused": {},
 }
 
 
@@ -185,3 +186,19 @@ async def test_several_workers_are_served_alike_and_end_together():
             async with connect(served.url) as alice:
                 assert await alice.join("info") == HOW
         assert await served.terminate() == 0
+
+
+async def test_bounds_of_connections():
+    """They are options, and hold in each process; the endpoint's health tells what was over."""
+    options = ("--max-connections", "1", "--head-timeout", "5")
+    async with (
+        serve("tests.cli.app:app", *options) as served,
+        connect(served.url) as alice,
+    ):
+        await alice.join("info")
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{served.url}/health")
+
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert (await alice.join("info"))["refused"] == {"connections_full": 1}

@@ -11,7 +11,7 @@ from roost import Channel, Endpoint, Socket, WebSocket, event
 from roost.asgi.mount import Mount
 from roost.asgi.types import Receive, Scope, Send
 from tests.rfc6455.wire import BINARY, TEXT, Heard, Wire, frame, open_wire
-from tests.servers import FAST, run_uvicorn
+from tests.servers import DEFLATING, DOOR, FAST, run_uvicorn
 
 MAX_SIZE = 1_000_000  # bytes of a message
 
@@ -120,23 +120,26 @@ class Subject:
 
 
 @asynccontextmanager
-async def serving(kind: Echo | Phoenix, *, deflates: bool) -> AsyncIterator[Subject]:
+async def serving(kind: Echo | Phoenix, *, deflates: bool, http: str) -> AsyncIterator[Subject]:
     """Serve one of the two."""
-    async with run_uvicorn(
-        kind.app, ws=FAST, ws_max_size=MAX_SIZE, ws_per_message_deflate=deflates
-    ) as url:
+    ws = DEFLATING if deflates else FAST
+    async with run_uvicorn(kind.app, http=http, ws=ws, ws_max_size=MAX_SIZE) as url:
         yield Subject(url, kind)
 
 
-@pytest.fixture(params=[Echo, Phoenix], ids=["echo", "endpoint"])
+@pytest.fixture(
+    params=[(Echo, "httptools"), (Phoenix, "httptools"), (Echo, DOOR), (Phoenix, DOOR)],
+    ids=["echo", "endpoint", "echo-door", "endpoint-door"],
+)
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """Each of the two, on a real server with the fast path, without deflate."""
-    async with serving(request.param(), deflates=False) as subject:
+    """Each of the two behind uvicorn's HTTP and behind the front door, without deflate."""
+    kind, http = request.param
+    async with serving(kind(), deflates=False, http=http) as subject:
         yield subject
 
 
 @pytest.fixture(params=[Echo, Phoenix], ids=["echo", "endpoint"])
 async def deflating(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """Each of the two, with deflate offered."""
-    async with serving(request.param(), deflates=True) as subject:
+    """Each of the two behind the front door, with deflate offered."""
+    async with serving(request.param(), deflates=True, http=DOOR) as subject:
         yield subject

@@ -405,6 +405,7 @@ class Endpoint:
                 "pubsub": dict(self.counters),
                 "adapter": dict(adapter.counters),
                 "trackers": dict(replicator.counters),
+                "server": dict(run.server_counters or {}),
             },
         }
 

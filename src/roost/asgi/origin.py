@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -87,7 +87,7 @@ class OriginPolicy:
         return any(_matches(entry, origin) for entry in self._entries)
 
 
-def header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
     """The first header of that name (lower case), or None."""
     for key, value in scope["headers"]:
         if key == name:

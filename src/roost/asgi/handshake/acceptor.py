@@ -27,7 +27,7 @@ from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
 from roost.asgi.transports.bounded import BoundedTransport
 from roost.asgi.transports.closing import RESTART, close_websocket
-from roost.asgi.transports.extension import take_from
+from roost.asgi.transports.extension import server_counters, take_from
 from roost.asgi.transports.raw import RawTransport
 from roost.asgi.transports.websocket import WebSocketTransport
 from roost.asgi.types import Receive, Scope, Send
@@ -124,6 +124,7 @@ class Acceptor:
             await close_websocket(send, RESTART)
             return
         transport: BoundedTransport
+        run.server_counters = server_counters(scope)
         if (take := take_from(scope)) is not None:
             transport = RawTransport(
                 take,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from roost.asgi.mount import WebSocket
@@ -88,22 +88,49 @@ def connect_info(
     auth_token: str | None,
 ) -> ConnectInfo:
     """Gather what Phoenix calls ``connect_info`` from an ASGI scope."""
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
-    ]
-    client = scope.get("client") or (None, None)
-    return ConnectInfo(
-        values,
-        peer_data={"address": client[0], "port": client[1], "ssl_cert": None},
-        uri=_uri(scope),
-        user_agent=header(scope, b"user-agent"),
-        x_headers=[each for each in headers if each[0].startswith("x-")],
-        trace_context_headers=[each for each in headers if each[0] in _TRACE_HEADERS],
-        sec_websocket_headers=[each for each in headers if each[0].startswith("sec-websocket-")],
-        auth_token=auth_token,
-        session=_session(scope, params, options),
-        scope=scope,
+    return _RequestInfo(
+        values, scope, auth_token=auth_token, session=_session(scope, params, options)
     )
+
+
+class _RequestInfo(ConnectInfo):
+    """That of a request; what hardly any application asks for is made when one does."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        scope: Scope,
+        *,
+        auth_token: str | None,
+        session: Mapping[str, Any] | None,
+    ) -> None:
+        self._values = dict(values)
+        self.scope = dict(scope)
+        self.auth_token = auth_token
+        self.session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if (make := _MADE_LATE.get(name)) is None:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        value = make(self.scope)
+        setattr(self, name, value)
+        return value
+
+
+def _peer_data(scope: Mapping[str, Any]) -> dict[str, Any]:
+    client = scope.get("client") or (None, None)
+    return {"address": client[0], "port": client[1], "ssl_cert": None}
+
+
+def _headers(chosen: Callable[[str], bool]) -> Callable[[Mapping[str, Any]], Any]:
+    def choose(scope: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [
+            (decoded, value.decode("latin-1"))
+            for name, value in scope["headers"]
+            if chosen(decoded := name.decode("latin-1"))
+        ]
+
+    return choose
 
 
 def peer(scope: Scope) -> str:
@@ -117,7 +144,7 @@ def peer(scope: Scope) -> str:
     return f"{client[0]}:{client[1]}" if client else ""
 
 
-def _uri(scope: Scope) -> dict[str, Any]:
+def _uri(scope: Mapping[str, Any]) -> dict[str, Any]:
     host, _, port = (header(scope, b"host") or "").rpartition(":")
     if not port.isdecimal():
         host, port = header(scope, b"host") or "", ""
@@ -147,3 +174,13 @@ def _session(
     if not isinstance(expected, str) or not isinstance(given, str):
         return None
     return session if hmac.compare_digest(expected.encode(), given.encode()) else None
+
+
+_MADE_LATE: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "peer_data": _peer_data,
+    "uri": _uri,
+    "user_agent": lambda scope: header(scope, b"user-agent"),
+    "x_headers": _headers(lambda name: name.startswith("x-")),
+    "trace_context_headers": _headers(_TRACE_HEADERS.__contains__),
+    "sec_websocket_headers": _headers(lambda name: name.startswith("sec-websocket-")),
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
@@ -31,6 +32,7 @@ class Run:
         calls: Those that other threads wait for.
         users: How many starts wait for their stop.
         is_ending: No connection is accepted any more.
+        server_counters: What the server refused; None if it has not told.
     """
 
     def __init__(self, hub: Hub, started: AsyncExitStack) -> None:
@@ -40,6 +42,7 @@ class Run:
         self.calls = ThreadCalls()
         self.users = 0
         self.is_ending = False
+        self.server_counters: Counter[str] | None = None
         self._started = started
         self._transports: dict[BoundedTransport, DrainerLike] = {}
         self._closing: asyncio.Task[None] | None = None

@@ -4,7 +4,7 @@ An ASGI application cannot see the transport: each message costs it an event, a 
 that waits, and each write a coroutine. A server that offers the extension lets it take a WebSocket
 over, once it is accepted:
 
-    taken = scope["extensions"]["roost.websocket"]["take"](receiver)
+    taken = scope["extensions"]["roost.websocket"]["take"](receiver, max_size)
 
 From then on messages come by call, those that wait already within this one, and bytes that are
 framed already go straight to the transport.
@@ -20,12 +20,12 @@ middleware does after its call of the application it does while the connection i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from typing import Final, Protocol
 
 from roost.asgi.types import Scope
 
-__all__ = ["EXTENSION", "Receiver", "TakenWebSocket", "take_from"]
+__all__ = ["EXTENSION", "Receiver", "Take", "TakenWebSocket", "server_counters", "take_from"]
 
 EXTENSION: Final = "roost.websocket"
 
@@ -78,8 +78,29 @@ class TakenWebSocket(Protocol):
         ...
 
 
-def take_from(scope: Scope) -> Callable[[Receiver], TakenWebSocket] | None:
+class Take(Protocol):
+    """What takes a WebSocket over."""
+
+    def __call__(self, receiver: Receiver, max_size: int | None = None, /) -> TakenWebSocket:
+        """Take it over, once it is accepted.
+
+        Args:
+            receiver: Is told from now on.
+            max_size: Bytes of a message, after decompression; None for the server's own bound. A
+                larger one closes the connection (1009), and no more than that is kept of it.
+        """
+        ...
+
+
+def take_from(scope: Scope) -> Take | None:
     """What takes the WebSocket of ``scope`` over; None if the server can't do that."""
     extension = (scope.get("extensions") or {}).get(EXTENSION)
-    take: Callable[[Receiver], TakenWebSocket] | None = extension and extension["take"]
+    take: Take | None = extension and extension["take"]
     return take
+
+
+def server_counters(scope: Scope) -> Counter[str] | None:
+    """What the server of ``scope`` refused: reason → how often; None if it does not tell."""
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    counters: Counter[str] | None = extension and extension.get("counters")
+    return counters

@@ -14,7 +14,7 @@ from typing import Final
 
 from roost.asgi.mount import WebSocket
 from roost.asgi.transports.bounded import BURST_FACTOR, BoundedTransport
-from roost.asgi.transports.extension import Receiver, TakenWebSocket
+from roost.asgi.transports.extension import Take, TakenWebSocket
 from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame
@@ -40,7 +40,7 @@ class RawTransport(BoundedTransport):
 
     def __init__(
         self,
-        take: Callable[[Receiver], TakenWebSocket],
+        take: Take,
         options: WebSocket,
         counters: Counter[str],
         on_end: Callable[[BoundedTransport], object],
@@ -49,7 +49,7 @@ class RawTransport(BoundedTransport):
         on_server_ending: Callable[[], object],
     ) -> None:
         super().__init__(options, counters, on_end)
-        self._take: Callable[[Receiver], TakenWebSocket] | None = take
+        self._take: Take | None = take
         self._write_queue = write_queue
         self._on_server_ending = on_server_ending
         self._taken: TakenWebSocket | None = None
@@ -74,7 +74,7 @@ class RawTransport(BoundedTransport):
         assert take is not None, "served twice"
         self._connection = connection
         try:
-            taken = take(self)
+            taken = take(self, self._options.max_frame_size)
         except BaseException:
             self._end(connection)
             raise

@@ -10,18 +10,15 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import enum
-import http
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
-from websockets.datastructures import Headers
-from websockets.http11 import Response
 
 from roost.asgi.types import ASGIApp, Event, Scope
-from roost.asgi.uvicorn.handshake import access_line
+from roost.asgi.uvicorn.handshake import access_line, response
 
 __all__ = ["Application"]
 
@@ -43,7 +40,7 @@ class _Step(enum.Enum):
 class WebSocketConnection(Protocol):
     """The connection, as far as the application acts on it."""
 
-    def accept(self, headers: Sequence[tuple[str, str]]) -> None:
+    def accept(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Accept the handshake, with these headers added."""
         ...
 
@@ -51,8 +48,8 @@ class WebSocketConnection(Protocol):
         """Answer the handshake with an error."""
         ...
 
-    def answer(self, response: Response) -> None:
-        """Answer the handshake with another response than its acceptance."""
+    def answer(self, response: bytes) -> None:
+        """Answer the handshake with another response than its acceptance, whole."""
         ...
 
     def send(self, data: str | bytes) -> None:
@@ -75,6 +72,10 @@ class WebSocketConnection(Protocol):
         """Close the connection without waiting for what is written."""
         ...
 
+    def application_returned(self) -> None:
+        """The application has nothing more to say."""
+        ...
+
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
 
@@ -87,6 +88,9 @@ class Application:
         server_state: Of uvicorn: where the task and the default headers are.
         scope: Of the call.
         logs_access: Whether handshakes are logged.
+
+    Attributes:
+        has_returned: The call is over.
     """
 
     __slots__ = (
@@ -100,6 +104,7 @@ class Application:
         "_step",
         "_was_told",
         "_writable",
+        "has_returned",
     )
 
     def __init__(
@@ -118,8 +123,9 @@ class Application:
         self._events: list[Event] = [{"type": "websocket.connect"}]
         self._reader: asyncio.Future[None] | None = None  # the application waits for an event
         self._writable: asyncio.Future[None] | None = None  # done when the client reads again
-        self._answer: tuple[int, Headers, bytearray] | None = None
+        self._answer: tuple[int, list[tuple[bytes, bytes]], bytearray] | None = None
         self._step = _Step.CONNECTING
+        self.has_returned = False
         self._was_told = False  # the application was told that the connection ended
 
     def start(self, app: ASGIApp) -> None:
@@ -224,18 +230,18 @@ class Application:
 
     def _accept(self, event: Event) -> None:
         self._log("[accepted]")
-        headers = _decoded([*self._server_state.default_headers, *event.get("headers", ())])
+        headers = [*self._server_state.default_headers, *event.get("headers", ())]
         if (subprotocol := event.get("subprotocol")) is not None:
-            headers.append(("Sec-WebSocket-Protocol", subprotocol))
-        self._step = _Step.OPEN
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         self._protocol.accept(headers)
+        self._step = _Step.OPEN
 
     def _start_answer(self, event: Event) -> None:
         status = event["status"]
         if not 200 <= status < 600:
             raise RuntimeError(f"expected the status of a response, the application sent {status}")
         self._log(str(status))
-        self._answer = status, Headers(_decoded(event.get("headers", ()))), bytearray()
+        self._answer = status, list(event.get("headers", ())), bytearray()
         self._step = _Step.ANSWERING
 
     def _continue_answer(self, event: Event) -> None:
@@ -244,12 +250,17 @@ class Application:
         body += event.get("body", b"")
         if event.get("more_body"):
             return
-        headers.setdefault("Date", email.utils.formatdate(usegmt=True))
-        headers.setdefault("Connection", "close")
-        headers.setdefault("Content-Length", str(len(body)))
-        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        names = {name.lower() for name, _ in headers}
+        for name, value in (
+            (b"date", email.utils.formatdate(usegmt=True).encode("ascii")),
+            (b"connection", b"close"),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"text/plain; charset=utf-8"),
+        ):
+            if name not in names:
+                headers.append((name, value))
         self._step = _Step.CLOSED
-        self._protocol.answer(Response(status, _phrase(status), headers, bytes(body)))
+        self._protocol.answer(response(status, headers, bytes(body)))
 
     # Running.
 
@@ -268,6 +279,9 @@ class Application:
             if self._is_shaking_hands and not self._was_told:
                 logger.error("ASGI callable returned without completing handshake.")
             self._end(self._protocol.drop)
+        finally:
+            self.has_returned = True
+            self._protocol.application_returned()
 
     @property
     def _is_shaking_hands(self) -> bool:
@@ -296,14 +310,3 @@ class Application:
     def _log(self, answer: str) -> None:
         if self._logs_access:
             logger.info(*access_line(self._scope, answer))
-
-
-def _decoded(headers: Any) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""

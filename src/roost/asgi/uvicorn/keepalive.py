@@ -5,14 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Final
-
-from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 __all__ = ["Keepalive"]
-
-INTERNAL_ERROR: Final = 1011
 
 
 class Keepalive:
@@ -20,35 +14,35 @@ class Keepalive:
 
     Args:
         loop: Whose clock counts.
-        websocket: Open.
         interval: Seconds from an answer, or from a ping if answers are not waited for, to the next.
         timeout: Seconds to wait for the answer; None to wait for none.
-        write_out: Sends what ``websocket`` has to say.
+        ping: Sends one; False once the connection is not open.
+        give_up: Ends the connection.
     """
 
     __slots__ = (
         "_awaited",
+        "_give_up",
         "_interval",
         "_loop",
+        "_send_ping",
         "_timeout",
         "_timer",
-        "_websocket",
-        "_write_out",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        websocket: ServerProtocol,
         interval: float,
         timeout: float | None,
-        write_out: Callable[[], None],
+        ping: Callable[[bytes], bool],
+        give_up: Callable[[], None],
     ) -> None:
         self._loop = loop
-        self._websocket = websocket
         self._interval = interval
         self._timeout = timeout
-        self._write_out = write_out
+        self._send_ping = ping
+        self._give_up = give_up
         self._awaited: bytes | None = None
         self._timer = loop.call_later(interval, self._ping)
 
@@ -64,17 +58,11 @@ class Keepalive:
         self._timer.cancel()
 
     def _ping(self) -> None:
-        if self._websocket.state is not State.OPEN:
-            return
         data = random.randbytes(4)
+        if not self._send_ping(data):
+            return
         if self._timeout is None:
             self._timer = self._loop.call_later(self._interval, self._ping)
         else:
             self._awaited = data
             self._timer = self._loop.call_later(self._timeout, self._give_up)
-        self._websocket.send_ping(data)
-        self._write_out()
-
-    def _give_up(self) -> None:
-        self._websocket.fail(INTERNAL_ERROR, "keepalive ping timeout")
-        self._write_out()

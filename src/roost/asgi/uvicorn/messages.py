@@ -6,26 +6,34 @@ import codecs
 
 from websockets.frames import Frame, Opcode
 
-__all__ = ["Messages"]
+__all__ = ["Messages", "TooBig"]
+
+
+class TooBig(Exception):
+    """A message is larger than may be."""
 
 
 class Messages:
-    """Put the messages of one connection together from their frames.
+    """Put a message of one connection together from its frames.
 
     Text is checked as each fragment comes, so that bad text ends the connection at once, and not
-    when the message is whole (RFC 6455, 8.1).
+    when the message is whole (RFC 6455, 8.1). What came is held once, as it will be handed over.
+
+    Args:
+        max_size: Bytes of the message; None for any number.
 
     Example:
-        >>> messages = Messages()
+        >>> messages = Messages(100)
         >>> messages.add(Frame(Opcode.TEXT, "é".encode()[:1], fin=False))
         >>> messages.add(Frame(Opcode.CONT, "é".encode()[1:]))
         'é'
     """
 
-    __slots__ = ("_data", "_decoder")
+    __slots__ = ("_data", "_decoder", "_max_size")
 
-    def __init__(self) -> None:
-        self._data: bytearray | None = None  # of a message that has not come whole
+    def __init__(self, max_size: int | None) -> None:
+        self._max_size = max_size
+        self._data = bytearray()
         self._decoder: codecs.IncrementalDecoder | None = None  # if it is text
 
     def add(self, frame: Frame) -> str | bytes | None:
@@ -33,20 +41,17 @@ class Messages:
 
         Raises:
             UnicodeDecodeError: The text is not UTF-8.
+            TooBig: It is.
         """
-        data = bytes(frame.data)
-        is_text = frame.opcode is Opcode.TEXT
-        if frame.opcode is not Opcode.CONT:
-            if frame.fin:
-                return data.decode() if is_text else data
-            self._data = bytearray()
-            self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
-        assert self._data is not None, "the library lets no continuation pass without a start"
-        self._data += data
+        if frame.opcode is Opcode.TEXT:
+            self._decoder = codecs.getincrementaldecoder("utf-8")()
+        size = len(self._data) + len(frame.data)
+        if self._max_size is not None and size > self._max_size:
+            raise TooBig(f"a message is over {self._max_size} bytes")
         if self._decoder is not None:
-            self._decoder.decode(data, frame.fin)
+            self._decoder.decode(frame.data, frame.fin)
+        self._data += frame.data
         if not frame.fin:
             return None
-        message = bytes(self._data) if self._decoder is None else self._data.decode()
-        self._data = self._decoder = None
-        return message
+        data, self._data = self._data, bytearray()
+        return bytes(data) if self._decoder is None else data.decode()

@@ -1,0 +1,1 @@
+"""Attacks on a server, with bystanders who must hardly notice."""
