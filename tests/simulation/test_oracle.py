@@ -27,6 +27,14 @@ from tests.simulation.playing import failure
 from tests.simulation.scene import Limits, Scene
 
 OPTIONS = ReplicationOptions()
+FAST = ReplicationOptions(
+    heartbeat_period=1.0,
+    request_timeout=0.5,
+    probe_grace=1.0,
+    down_period=6.0,
+    permdown_period=20,
+)
+SMALL = Limits(log_count=10, part_count=1, recent_count=1, feed_count=4)
 ROOM = "room:1"
 
 
@@ -168,6 +176,23 @@ def test_floors_that_are_forgotten_are_seen(story, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(BrokenPromise, match=r"b shows 'alice' .*a ghost"):
         story()
+
+
+def test_a_clone_has_a_history_of_its_own():
+    """What is between two numbers of a node follows from its own changes, not its clone's."""
+    faults = Faults(max_delay=2.0, loss=0.3, reordering=True)
+    with Scene(1796105260288967, "abc", faults=faults, options=FAST, limits=SMALL) as sim:
+        sim.c.track(ROOM, "alice", owner=1)
+        sim.c.track(ROOM, "bob", owner=1)
+        sim.advance(1.2773)
+        sim.partition("z", "abcx")
+        sim.clone("c", "z")
+        sim.z.track(ROOM, "alice", owner=4)
+        sim.advance(0.0978)
+        sim.c.end(1)
+        sim.advance(1.5535)
+
+        assert sim.a.keys(ROOM) == ["bob"]
 
 
 def test_who_comes_back_in_time_is_no_ghost():

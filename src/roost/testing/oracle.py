@@ -100,6 +100,7 @@ class Oracle:
         self._history: dict[tuple[OriginId, int], set[frozenset[Entry]]] = {}
         self._unseen: set[tuple[OriginId, int]] = set()  # numbers of which that is not known
         self._latest: dict[OriginId, frozenset[Entry]] = {}
+        self._own: dict[SimulatedNode, frozenset[Entry]] = {}
         self._noted: dict[SimulatedNode, tuple[OriginId, int]] = {}
         self._removed: dict[str, int] = {}  # ref → a number of its origin's slice without it
         self._origins: dict[str, OriginId] = {}  # by the prefix of their refs
@@ -171,7 +172,11 @@ class Oracle:
             self._forked.add(origin)
             self._had_namesakes = True
         entries = frozenset(own)
-        self._note_between(own, noted[1] if noted is not None and noted[0] == origin else 0)
+        if noted is not None and noted[0] == origin:
+            self._note_between(own, noted[1], self._own[node])
+        else:
+            self._note_between(own, 0, frozenset())
+        self._own[node] = entries
         slices = self._history.setdefault((origin, seq), set())
         slices.add(entries)
         if len(slices) > 1:
@@ -180,9 +185,15 @@ class Oracle:
             self._removed[entry.ref] = seq
         self._latest[origin] = entries
 
-    def _note_between(self, own: Slice, start: int) -> None:
-        """Several changes of one input are broadcast together, or one after the other."""
-        slice_ = {entry.seq: entry for entry in self._latest.get(own.origin, ()) if start}
+    def _note_between(self, own: Slice, start: int, entries: frozenset[Entry]) -> None:
+        """Several changes of one input are broadcast together, or one after the other.
+
+        Args:
+            own: The slice after them.
+            start: Its number before them.
+            entries: What it had then; a clone may have had others under that number.
+        """
+        slice_ = {entry.seq: entry for entry in entries}
         for seq in range(start + 1, own.seq):
             change = own.range_from(seq - 1, seq)
             if change is None:  # the log is too short to tell
