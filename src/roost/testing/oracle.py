@@ -75,6 +75,11 @@ def _sizes(node: SimulatedNode) -> dict[str, tuple[int, int]]:
     return sizes
 
 
+def _has_too_many_floors(witness: Witness) -> bool:
+    """Whether a node knows of more names than it keeps floors of, so that some may be dropped."""
+    return len({each.name for each in witness.signs}) > floors.MAX_FLOORS
+
+
 class Oracle:
     """Watch a simulation, and raise BrokenPromise as soon as it breaks one.
 
@@ -259,7 +264,7 @@ class Oracle:
     def _check_buried(self, node: SimulatedNode, origin: OriginId, entry: Entry) -> None:
         """Whoever died is not born again late."""
         witness, now = self._witness(node), self._simulation.now
-        if len({each.name for each in witness.signs}) > floors.MAX_FLOORS:
+        if _has_too_many_floors(witness):
             return  # more than a node has to remember
         closed_at = witness.closed_at.get(origin)
         if closed_at is not None and now - closed_at < 2 * self._options.permdown_period:
@@ -287,6 +292,8 @@ class Oracle:
         left_at, removed = witness.left_at.get(entry.ref), self._removed.get(entry.ref)
         if left_at is None or removed is None or not self._is_sound(origin):
             return
+        if _has_too_many_floors(witness):
+            return  # it may know nothing of a goodbye any more
         is_forgotten = now - left_at > self._options.permdown_period - self._options.down_period
         up_at = witness.up_at.get(origin, 0.0)
         waited = now - up_at
