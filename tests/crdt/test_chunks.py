@@ -270,6 +270,24 @@ def test_what_should_be_known_and_is_not_is_sent():
     assert set(held) == set(theirs)
 
 
+def test_an_older_answer_judges_nobody_who_came_after_it():
+    """A slice is begun once more by what another holder has, which is behind what came already."""
+    theirs, held = filled(2), HeldSlice()
+    held.take(cut(theirs, (0, 1)))
+    add(theirs, "carol")
+    older = cut(theirs)
+    dave = add(theirs, "dave")
+    held.take(cut(theirs, (1, None)))
+
+    diff = held.take(older, starts_over=True)
+
+    assert diff is not None
+    assert diff.removed == ()
+    assert (dave in set(held), held.at, held.is_partial) == (True, 3, True)
+    held.apply(range_from(theirs, 3))
+    assert (held.seq, set(held)) == (theirs.seq, set(theirs))
+
+
 def test_a_slice_that_is_begun_once_more_costs_its_numbers():
     """No range leads on from what came: all is looked at again, and little is sent again."""
     theirs, held = filled(9), HeldSlice()

@@ -264,10 +264,7 @@ class HeldSlice:
         if not is_begun and chunk.end > self.at:
             if not self._has(chunk):
                 return None
-            known = self.known
-            if partial is not None:
-                known = max(known, partial.covered, key=_width)
-            partial = self._partial = _Partial(chunk.end, sorted(self._entries), known)
+            partial = self._partial = self._begin(chunk.end, partial)
         elif partial is None or chunk.end < partial.floor or not self._has(chunk):
             return None
         gone = partial.removed_since(chunk.end) if chunk.end < partial.at else set()
@@ -298,6 +295,20 @@ class HeldSlice:
         partial.newest = max(partial.newest, chunk.end)
         self._finish(partial)
         return SliceDiff(tuple(removed), tuple(added))
+
+    def _begin(self, end: int, before: _Partial | None) -> _Partial:
+        """Begin to take a slice in chunks of a number, in place of those that came before.
+
+        If some of those were cut later, what they brought beyond that number is not for the new
+        ones to judge: the ranges up to there say what became of it.
+        """
+        known = self.known
+        if before is not None:
+            known = max(known, before.covered, key=_width)
+        begun = _Partial(end, sorted([seq for seq in self._entries if seq <= end]), known)
+        if before is not None:
+            begun.newest = max(end, before.newest)
+        return begun
 
     def snapshot(self) -> Chunk:
         """All of it, at its present number; it is whole."""
