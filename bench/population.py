@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from roost.aliases import Meta
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.tracker.protocol import TrackerProtocol
 

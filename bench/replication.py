@@ -33,7 +33,7 @@ from bench.table import format_figure, format_ratio, format_size, markdown_table
 from bench.tracker import new_process
 from roost.crdt.cutter import Cutter
 from roost.crdt.held import HeldSlice
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import (

@@ -4,7 +4,7 @@ import contextvars
 from typing import Any
 
 from roost import Channel, PubSub, Socket, event
-from roost.asgi.transports.bounded import BoundedTransport
+from roost.asgi.transports.limits import BoundedTransport
 from roost.channels.connection import Connection
 from roost.channels.hub import Hub
 from roost.channels.router import Router

@@ -14,7 +14,7 @@ from roost.crdt import held as held_module
 from roost.crdt.cutter import Cutter, checksum
 from roost.crdt.entry import Entry
 from roost.crdt.held import Gap, HeldSlice
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from tests.laws import LAW
 from tests.tracker.one_node import range_from

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.crdt.entry import Entry
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from tests.laws import LAW
 
 nonces = st.integers(0, 2**64 - 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import HeldSlice, join_ranges
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from tests.laws import LAW
 from tests.tracker.one_node import range_from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roost import Presence
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 
 __all__ = ["renew"]
 

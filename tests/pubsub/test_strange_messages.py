@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost import Endpoint, Presence, PubSub
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.naming import RESERVED_KEYS
 from roost.presence import Lease
 from tests.pubsub.nodes import Network

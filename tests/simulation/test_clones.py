@@ -12,7 +12,7 @@ import pytest
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import HeldSlice
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range
 from roost.testing import Oracle, Simulation
 from roost.tracker import path

@@ -9,7 +9,7 @@ import pytest
 
 from roost.crdt.entry import Entry
 from roost.crdt.held import join_ranges
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Range, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import (

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from roost.crdt.cutter import Cutter
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Faults, SimulatedNode, Simulation
 from roost.tracker.floors import MAX_FLOORS

@@ -21,7 +21,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.exceptions import NotTracked
 from roost.testing import Faults, Oracle, Simulation
 from roost.tracker.messages import Changes, Heartbeat, Superseded, TrackerMessage

@@ -6,7 +6,7 @@ import random
 from itertools import count
 from typing import TypeVar
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from roost.tracker.messages import (
     VERSIONS,

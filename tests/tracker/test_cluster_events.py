@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.tracker.messages import Alive, Digest, Goodbye, Hello, Probe
 from roost.tracker.options import ReplicationOptions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.tracker import floors
 from roost.tracker.floors import Floor, Floors
 

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.exceptions import InvalidMessage
 from roost.naming import NameLimits
 from roost.tracker.messages import (

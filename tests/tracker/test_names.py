@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.tracker.messages import (
     Alive,

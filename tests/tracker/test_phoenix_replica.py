@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roost import PubSub
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.presence.owners.owned_tracker import OwnedTracker
 from roost.pubsub import LocalAdapter

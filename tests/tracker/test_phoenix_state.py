@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from roost.crdt.held import HeldSlice, SliceDiff, join_ranges
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range, Slice
 from roost.testing.simulation import Simulation
 from roost.tracker.messages import Alive, ChunkTransfer, Request, Transfer

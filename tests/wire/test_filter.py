@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost.wire.filter import ParameterFilter
+from roost.wire.masking import ParameterFilter
 
 
 @pytest.mark.parametrize("name", ["password", "user_password", "Password", "authToken", "SECRET"])

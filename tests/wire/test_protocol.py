@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from roost.exceptions import LocalProtocolError
-from roost.strict_json import JsonEncoder
-from roost.wire.joins import (
+from roost.channels.joins import (
     MAX_NOTICES,
     ConnectionProtocol,
     Deliver,
@@ -17,6 +15,8 @@ from roost.wire.joins import (
     StopReason,
     Unrouted,
 )
+from roost.exceptions import LocalProtocolError
+from roost.strict_json import JsonEncoder
 from roost.wire.messages import Message, Reply
 from roost.wire.serializers import V1Serializer, V2Serializer
 

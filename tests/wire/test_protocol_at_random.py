@@ -6,7 +6,7 @@ from enum import Enum, auto
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roost.wire.joins import (
+from roost.channels.joins import (
     MAX_NOTICES,
     ConnectionProtocol,
     Deliver,

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from roost.logs import plain
-from roost.wire.filter import DEFAULT_NAMES, FILTERED
+from roost.wire.masking import DEFAULT_NAMES, FILTERED
 
 __all__ = ["MaskParameters", "mask_query"]
 

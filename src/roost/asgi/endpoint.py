@@ -31,7 +31,7 @@ from roost.pubsub.pubsub import PubSub
 from roost.pubsub.registry import Subscriber, Subscription
 from roost.repeats import Repeats
 from roost.strict_json import EncodeHook
-from roost.wire.filter import DEFAULT_NAMES
+from roost.wire.masking import DEFAULT_NAMES
 from roost.wire.payload import prepare
 
 __all__ = ["Endpoint"]

@@ -15,12 +15,7 @@ from roost.aliases import EMPTY
 from roost.channels.application import Failed, call
 from roost.channels.fastlane import Transport
 from roost.channels.hub import Hub
-from roost.channels.router import Router
-from roost.channels.runner import ChannelRunner
-from roost.channels.socket import Socket
-from roost.exceptions import InvalidMessage, InvalidName, PayloadError
-from roost.pubsub.registry import Subscription
-from roost.wire.joins import (
+from roost.channels.joins import (
     ConnectionProtocol,
     Deliver,
     StartChannel,
@@ -28,6 +23,11 @@ from roost.wire.joins import (
     StopReason,
     Unrouted,
 )
+from roost.channels.router import Router
+from roost.channels.runner import ChannelRunner
+from roost.channels.socket import Socket
+from roost.exceptions import InvalidMessage, InvalidName, PayloadError
+from roost.pubsub.registry import Subscription
 from roost.wire.messages import HEARTBEAT, JOIN, LEAVE, Broadcast, Message, Outgoing, Reply
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 

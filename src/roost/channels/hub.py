@@ -11,7 +11,7 @@ from typing import Any
 from roost.channels.tasks import Tasks
 from roost.pubsub.pubsub import PubSub
 from roost.repeats import Repeats
-from roost.wire.filter import DEFAULT_NAMES, ParameterFilter
+from roost.wire.masking import DEFAULT_NAMES, ParameterFilter
 from roost.wire.serializers import Serializer
 
 __all__ = ["Hub"]

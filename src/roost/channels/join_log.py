@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from roost.channels.channel import Channel
-from roost.wire.filter import ParameterFilter
+from roost.wire.masking import ParameterFilter
 from roost.wire.messages import Message
 
 __all__ = ["log_event", "log_join"]

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from roost.aliases import EMPTY, Params
 from roost.channels.channel import Channel, ChannelPresence, check_channel_presence
+from roost.channels.joins import MAX_CHANNELS
 from roost.channels.router import Route
 from roost.exceptions import InvalidKey
 from roost.naming import DEFAULT_LIMITS
-from roost.wire.joins import MAX_CHANNELS
 from roost.wire.serializers import Serializer, V1Serializer, V2Serializer
 
 __all__ = ["ConnectInfo", "Socket"]

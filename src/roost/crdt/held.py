@@ -142,7 +142,7 @@ class HeldSlice:
         seq: The number that is held whole; while a later one comes, the last that was.
 
     Example:
-        >>> from roost.crdt.origin import OriginId
+        >>> from roost.crdt.incarnation import OriginId
         >>> from roost.crdt.slice import Slice
         >>> theirs, held = Slice(OriginId("b", 1, 7)), HeldSlice()
         >>> alice = theirs.add("room:1", "alice", b"{}", owner=1)

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from roost.crdt.entry import SEQ_SIZE, Entry
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 
 __all__ = ["Chunk", "Range", "Slice"]
 

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias, TypedDict
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import ConfigurationError
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, NameLimits, configured_name

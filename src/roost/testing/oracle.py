@@ -33,7 +33,7 @@ from typing import Final
 
 from roost.crdt import held
 from roost.crdt.entry import Entry
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.testing.periods import Periods
 from roost.testing.simulation import RESOLUTION, SimulatedNode, Simulation

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from roost.crdt.entry import Entry
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.tracker.messages import TrackerMessage
 from roost.tracker.meta import decode_meta

@@ -43,7 +43,7 @@ from typing import Any, Final
 
 import msgspec
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.testing.network import Faults, HeldMessages, Link, Network
 from roost.testing.simulated_node import SimulatedNode
 from roost.tracker.messages import VERSIONS, TrackerMessage, decode_message, encode_message

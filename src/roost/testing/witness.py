@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.testing.simulated_node import SimulatedNode
 from roost.tracker.messages import (
     Alive,

@@ -15,7 +15,7 @@ from typing import Final
 
 from roost.crdt.cutter import Cutter
 from roost.crdt.held import Gap
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.tracker import messages
 from roost.tracker.members import Members
 from roost.tracker.messages import ChunkTransfer, Part, Request, Transfer

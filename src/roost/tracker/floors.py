@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 
 __all__ = ["MAX_FLOORS", "Floor", "Floors"]
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.tracker.floors import Floor, Floors
 from roost.tracker.messages import Alive, Digest, Probe, Superseded
 from roost.tracker.node import Node

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from roost.crdt.entry import Entry
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Chunk, Range
 from roost.exceptions import InvalidMessage
 from roost.naming import DEFAULT_LIMITS, MAX_NAME_SIZE, RESERVED_KEYS, NameLimits, is_short

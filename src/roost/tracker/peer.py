@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from roost.crdt.held import MAX_RECENT_COUNT, HeldSlice
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Range
 from roost.tracker.path import NO_MARK
 

@@ -24,8 +24,8 @@ import msgspec
 
 from roost.aliases import Meta
 from roost.crdt.entry import Entry
+from roost.crdt.incarnation import OriginId
 from roost.crdt.index import OwnerIndex, TopicIndex
-from roost.crdt.origin import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import AlreadyTracked, LocalProtocolError, NotTracked
 from roost.strict_json import JsonEncoder

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from roost.crdt.origin import OriginId
+from roost.crdt.incarnation import OriginId
 from roost.crdt.slice import Slice
 from roost.exceptions import InvalidMessage
 from roost.naming import DEFAULT_LIMITS, NameLimits

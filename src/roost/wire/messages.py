@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from roost.exceptions import InvalidMessage
-from roost.wire.filter import ParameterFilter
+from roost.wire.masking import ParameterFilter
 
 __all__ = [
     "CLOSE",

@@ -25,9 +25,9 @@ from roost.asgi.handshake.request import (
 from roost.asgi.lifecycle.run import Run
 from roost.asgi.mount import Mount, PathPattern, WebSocket
 from roost.asgi.origin import CheckOrigin, OriginPolicy, header
-from roost.asgi.transports.bounded import BoundedTransport
-from roost.asgi.transports.closing import RESTART, close_websocket
+from roost.asgi.transports.close_codes import RESTART, close_websocket
 from roost.asgi.transports.extension import server_counters, take_from
+from roost.asgi.transports.limits import BoundedTransport
 from roost.asgi.transports.raw import RawTransport
 from roost.asgi.transports.websocket import WebSocketTransport
 from roost.asgi.types import Receive, Scope, Send

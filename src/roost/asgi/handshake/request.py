@@ -13,7 +13,7 @@ from roost.asgi.origin import header
 from roost.asgi.types import Scope
 from roost.channels.socket import ConnectInfo
 from roost.exceptions import InvalidMessage
-from roost.wire.filter import FILTERED
+from roost.wire.masking import FILTERED
 
 __all__ = ["choose_subprotocol", "connect_info", "peer", "split_auth_token", "without_tokens"]
 

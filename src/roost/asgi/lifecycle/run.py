@@ -11,7 +11,7 @@ from typing import Any, Self
 from roost.asgi.drainer import DrainerLike
 from roost.asgi.lifecycle.shutdown import close_all
 from roost.asgi.thread_calls import ThreadCalls
-from roost.asgi.transports.bounded import BoundedTransport
+from roost.asgi.transports.limits import BoundedTransport
 from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.fastlane import FASTLANE, dispatch
 from roost.channels.hub import Hub

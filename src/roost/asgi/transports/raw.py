@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from roost.asgi.mount import WebSocket
-from roost.asgi.transports.bounded import BURST_FACTOR, BoundedTransport
 from roost.asgi.transports.extension import Take, TakenWebSocket
+from roost.asgi.transports.limits import BURST_FACTOR, BoundedTransport
 from roost.asgi.transports.write_queue import WriteQueue
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame

@@ -18,14 +18,14 @@ from functools import partial
 from typing import Final
 
 from roost.asgi.mount import WebSocket
-from roost.asgi.transports.bounded import (
+from roost.asgi.transports.close_codes import close_websocket, means_gone
+from roost.asgi.transports.limits import (
     BURST_FACTOR,
     CLOSE_TIMEOUT,
     INTERNAL_ERROR,
     TURN_COUNT,
     BoundedTransport,
 )
-from roost.asgi.transports.closing import close_websocket, means_gone
 from roost.asgi.types import Receive, Send
 from roost.channels.connection import Connection
 from roost.wire.frame import Frame

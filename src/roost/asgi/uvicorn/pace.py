@@ -13,7 +13,7 @@ import asyncio
 from abc import abstractmethod
 from typing import Final, cast
 
-from roost.asgi.transports.bounded import CLOSE_TIMEOUT
+from roost.asgi.transports.limits import CLOSE_TIMEOUT
 from roost.asgi.uvicorn.turns import HEAVY_LOAD, Turns
 
 __all__ = ["LONG_SLICE_SIZE", "MAX_UNREAD_SIZE", "SLICE_SIZE", "TURN_LOAD", "PacedProtocol"]

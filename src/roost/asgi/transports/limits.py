@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from roost.asgi.mount import WebSocket
-from roost.asgi.transports.closing import RESTART
+from roost.asgi.transports.close_codes import RESTART
 from roost.channels.connection import Connection
 from roost.exceptions import InvalidMessage
 from roost.wire.frame import Frame
